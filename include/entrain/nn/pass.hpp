@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// What a forward or backward pass must know beside its data. The same sample gets the same random numbers on any number
+// of ranks, because they are keyed by its place in the whole step's batch and not by the rank that handles it.
+
+namespace entrain::nn {
+
+struct pass {
+  std::uint64_t seed = 0;
+  std::uint64_t step = 0;
+  std::size_t first_sample = 0;  // index, within the step's global batch, of this pass's first sample
+  bool training = true;          // dropout active, batch norm uses and records batch statistics
+  bool accumulate = true;        // gradients are added to what is there; otherwise the first contribution overwrites
+};
+
+}  // namespace entrain::nn
