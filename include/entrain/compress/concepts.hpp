@@ -23,7 +23,8 @@
 //  5. encode(state, context, values, wire): values may be changed (they are scratch afterwards).
 //  6. decode_add(context, wire, values, scale): values[i] += scale * decoded[i].
 //
-// Optional: `lossless` (true: decode(encode(x)) == x), `unbiased` (its mean over the random numbers is the input),
+// Optional: `positional` (wire element i encodes value i alone, wire_count(n) == n: what is sharded where it lies needs
+// this), `lossless` (true: decode(encode(x)) == x), `unbiased` (its mean over the random numbers is the input),
 // `rounds` (> 1 is for compressors that talk several times). State belongs to the block: grouping blocks into other
 // buckets changes nothing.
 
@@ -83,6 +84,12 @@ concept compressor = policy_for<C, slot::compression> && says_payload<C> && has_
 template <class C>
 inline constexpr bool is_lossless = [] {
   if constexpr (requires { C::lossless; }) return bool(C::lossless);
+  else return false;
+}();
+
+template <class C>
+inline constexpr bool is_positional = [] {
+  if constexpr (requires { C::positional; }) return bool(C::positional);
   else return false;
 }();
 

@@ -52,7 +52,7 @@ class parameter_layout {
     for (const auto& [name, dims] : blocks) add(name, dims, dims.size() > 1 ? block_kind::weight : block_kind::vector);
   }
 
-  // Appends a block and returns its index. Statistics lie behind all that is trained.
+  // Appends a block and returns its index. Offsets are final when the last block has been added; statistics lie first.
   std::size_t add(std::string name, shape dims, block_kind kind) {
     for (const auto& block : blocks_)
       if (block.name == name) throw usage_error("parameter_layout", "two parameter blocks are named '" + name + "'");
@@ -64,9 +64,10 @@ class parameter_layout {
 
   const std::vector<parameter_block>& blocks() const { return blocks_; }
   const parameter_block& operator[](std::size_t index) const { return blocks_[index]; }
-  std::size_t size() const { return total_; }               // elements of the arena, padding included
-  std::size_t trainable_size() const { return trainable_; }  // [0, trainable_size) is trained, the rest are statistics
-  std::size_t parameter_count() const {                       // without padding and statistics
+  std::size_t size() const { return total_; }                       // elements of the arena, padding included
+  std::size_t trainable_begin() const { return trainable_begin_; }  // [0, trainable_begin) are statistics, the rest is trained
+  std::size_t trainable_size() const { return total_ - trainable_begin_; }
+  std::size_t parameter_count() const {                             // without padding and statistics
     std::size_t sum = 0;
     for (const auto& block : blocks_) sum += block.kind == block_kind::statistic ? 0 : block.count;
     return sum;
@@ -80,17 +81,17 @@ class parameter_layout {
  private:
   void place() {
     total_ = 0;
-    for (const bool statistics : {false, true}) {
+    for (const bool statistics : {true, false}) {
       for (auto& block : blocks_)
         if ((block.kind == block_kind::statistic) == statistics) {
           block.offset = total_;
           total_ += (block.count + alignment - 1) / alignment * alignment;
         }
-      if (!statistics) trainable_ = total_;
+      if (statistics) trainable_begin_ = total_;
     }
   }
   std::vector<parameter_block> blocks_;
-  std::size_t total_ = 0, trainable_ = 0;
+  std::size_t total_ = 0, trainable_begin_ = 0;
 };
 
 }  // namespace entrain

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <memory>
+#include <cstdint>
+#include <cstdlib>
 #include <new>
 #include <span>
 #include <type_traits>
@@ -15,28 +15,32 @@
 // Memory: a space says where bytes live, buffer<T, Space> owns them, view<T, Space> looks at them. A view of device
 // memory has no element access on the host, so reading it there does not compile.
 //
-// A new space provides: name, host_accessible, allocate(bytes), deallocate(pointer, bytes), fill_zero(pointer, bytes).
+// A new space provides: name, host_accessible, allocate_zeroed(bytes), deallocate(pointer, bytes).
 
 namespace entrain {
 
 inline constexpr std::size_t buffer_alignment = 64;  // a cache line, and a full AVX-512 register
 
+// Pages of a large allocation are only taken when first written: an arena of which a rank uses a part costs that part.
 struct host_space {
   static constexpr std::string_view name = "host";
   static constexpr bool host_accessible = true;
-  static void* allocate(std::size_t bytes) { return ::operator new(bytes, std::align_val_t{buffer_alignment}); }
-  static void deallocate(void* pointer, std::size_t bytes) noexcept {
-    ::operator delete(pointer, bytes, std::align_val_t{buffer_alignment});
+  static void* allocate_zeroed(std::size_t bytes) {
+    void* raw = std::calloc(1, bytes + buffer_alignment + sizeof(void*));
+    if (!raw) throw std::bad_alloc();
+    const auto first = reinterpret_cast<std::uintptr_t>(raw) + sizeof(void*);
+    void* aligned = reinterpret_cast<void*>((first + buffer_alignment - 1) / buffer_alignment * buffer_alignment);
+    static_cast<void**>(aligned)[-1] = raw;
+    return aligned;
   }
-  static void fill_zero(void* pointer, std::size_t bytes) noexcept { std::fill_n(static_cast<std::byte*>(pointer), bytes, std::byte{}); }
+  static void deallocate(void* pointer, std::size_t) noexcept { std::free(static_cast<void**>(pointer)[-1]); }
 };
 
 template <class S>
 concept memory_space = requires(void* p, std::size_t n) {
   { S::host_accessible } -> std::convertible_to<bool>;
-  { S::allocate(n) } -> std::same_as<void*>;
+  { S::allocate_zeroed(n) } -> std::same_as<void*>;
   S::deallocate(p, n);
-  S::fill_zero(p, n);
 };
 
 // A non-owning range in a space. On the host it is a std::span; elsewhere only its address and size can be asked.
@@ -81,8 +85,7 @@ class buffer {
   buffer() = default;
   explicit buffer(std::size_t size) : size_(size) {
     if (size == 0) return;
-    data_ = static_cast<T*>(Space::allocate(size * sizeof(T)));
-    Space::fill_zero(data_, size * sizeof(T));
+    data_ = static_cast<T*>(Space::allocate_zeroed(size * sizeof(T)));
   }
   buffer(buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   buffer& operator=(buffer&& other) noexcept {

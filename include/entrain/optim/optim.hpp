@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <entrain/optim/adamw.hpp>
+#include <entrain/optim/clip.hpp>
+#include <entrain/optim/concepts.hpp>
+#include <entrain/optim/schedule.hpp>
+#include <entrain/optim/sgd.hpp>

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include <entrain/core/layout.hpp>
+
+// Buckets: stretches of the gradient arena that are exchanged together. The backward pass makes blocks ready from the end
+// of the model to its beginning, so buckets are numbered from the end of the arena. A bucket starts when every block that
+// it touches is ready and every earlier bucket has started: the order is the same on all ranks, whatever order their
+// blocks become ready in.
+
+namespace entrain::parallel {
+
+struct bucket {
+  std::size_t begin = 0, end = 0;   // elements of the arena
+  std::vector<std::size_t> blocks;  // blocks it touches
+};
+
+// Equal stretches, cut anywhere, each a multiple of `granularity` long; the last one may reach up to granularity - 1
+// elements past the layout, which the arena must have room for.
+inline std::vector<bucket> cut_by_range(const parameter_layout& layout, std::size_t elements_each, std::size_t granularity) {
+  const auto up = [granularity](std::size_t n) { return (n + granularity - 1) / granularity * granularity; };
+  const std::size_t begin = layout.trainable_begin(), end = begin + up(layout.trainable_size());
+  const std::size_t length = std::max(granularity, up(elements_each));
+  std::vector<bucket> out;
+  for (std::size_t at = begin; at < end; at += length) out.push_back({at, std::min(end, at + length), {}});
+  std::reverse(out.begin(), out.end());
+  for (auto& b : out)
+    for (std::size_t i = 0; i < layout.blocks().size(); ++i) {
+      const auto& block = layout[i];
+      if (block.kind != block_kind::statistic && block.offset < b.end && block.offset + block.count > b.begin) b.blocks.push_back(i);
+    }
+  return out;
+}
+
+// Whole blocks, neighbours together until `elements_each` is reached.
+inline std::vector<bucket> cut_by_block(const parameter_layout& layout, std::size_t elements_each) {
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < layout.blocks().size(); ++i)
+    if (layout[i].kind != block_kind::statistic && layout[i].count > 0) order.push_back(i);
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return layout[a].offset > layout[b].offset; });
+  std::vector<bucket> out;
+  for (const std::size_t i : order) {
+    const std::size_t end = layout[i].offset + layout[i].count;
+    if (out.empty() || out.back().end - out.back().begin >= elements_each) out.push_back({end, end, {}});
+    out.back().begin = layout[i].offset;
+    out.back().blocks.push_back(i);
+  }
+  return out;
+}
+
+// Counts down the blocks of each bucket and starts buckets in order.
+class bucket_queue {
+ public:
+  explicit bucket_queue(const parameter_layout& layout, std::vector<bucket> buckets) : buckets_(std::move(buckets)), buckets_of_(layout.blocks().size()) {
+    for (std::size_t b = 0; b < buckets_.size(); ++b)
+      for (const std::size_t block : buckets_[b].blocks) buckets_of_[block].push_back(b);
+    pending_.resize(buckets_.size());
+    reset();
+  }
+
+  const std::vector<bucket>& buckets() const { return buckets_; }
+
+  void reset() {
+    next_ = 0;
+    for (std::size_t b = 0; b < buckets_.size(); ++b) pending_[b] = buckets_[b].blocks.size();
+  }
+
+  // start(b) is called for each bucket that can go now.
+  template <class Start>
+  void ready(std::size_t block, Start&& start) {
+    for (const std::size_t b : buckets_of_[block]) --pending_[b];
+    while (next_ < buckets_.size() && pending_[next_] == 0) start(next_++);
+  }
+
+ private:
+  std::vector<bucket> buckets_;
+  std::vector<std::vector<std::size_t>> buckets_of_;
+  std::vector<std::size_t> pending_;
+  std::size_t next_ = 0;
+};
+
+}  // namespace entrain::parallel

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <entrain/core/loss.hpp>
+#include <entrain/core/policy.hpp>
+
+// What it means to be a parallel policy: it decides what is exchanged and when. It is a value (its members are options)
+// with a class template inside, the replica, which is this rank's half of the work.
+//
+//   struct my_parallelism {
+//     using slot_type = slot::parallelism;
+//     template <class Setup> static constexpr bool check();   // static_asserts, one plain sentence each
+//     template <class Setup> class replica;
+//   };
+//
+// Setup names the types that were chosen in the other slots: model (an instance), optimizer, communicator, compressor,
+// value_type. A replica offers
+//
+//   replica(policy, model&, optimizer, communicator&, compressor)
+//   parameters()                    the arena, laid out as model.layout(); whole after assemble_parameters()
+//   step(batch, pass, stop)         one training step on this rank's part of the global batch -> step_report
+//   loss(batch)                     this rank's part of an evaluation -> loss_sum; no communication but the policy's own
+//   assemble_parameters()           collective: makes every rank's arena whole
+//   data_rank(), data_ranks()       which part of a global batch this rank's loader must fetch
+//   plan()                          every collective and message of a step, in order (plan.hpp)
+//   save(sink), load(source)        collective: parameters, optimizer state and compressor state by name
+//
+// `step` divides once: gradients, losses and counts travel as sums, and the reciprocal of the global count is part of the
+// scale that the optimizer applies.
+
+namespace entrain::parallel {
+
+template <class Model, class Optimizer, class Communicator, class Compressor>
+struct setup {
+  using model = Model;
+  using optimizer = Optimizer;
+  using communicator = Communicator;
+  using compressor = Compressor;
+  using value_type = typename Model::value_type;
+};
+
+struct step_report {
+  loss_sum loss;                // global: the same on every rank
+  bool stop = false;            // some rank asked to stop
+  double exposed_seconds = 0;   // this rank waited for communication
+  double compute_seconds = 0;   // forward, backward and update
+  double learning_rate = 0;
+};
+
+template <class P>
+concept parallel_policy = policy_for<P, slot::parallelism>;
+
+}  // namespace entrain::parallel
