@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// All of checkpoint/, for programs. Inside the library include the one header that you need.
+
+#include <entrain/checkpoint/archive.hpp>
+#include <entrain/checkpoint/atomic_file.hpp>
+#include <entrain/checkpoint/concepts.hpp>
+#include <entrain/checkpoint/crc32c.hpp>
+#include <entrain/checkpoint/json.hpp>
+#include <entrain/checkpoint/policy.hpp>
+#include <entrain/checkpoint/safetensors.hpp>
+#include <entrain/checkpoint/safetensors_writer.hpp>
