@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <climits>
+#include <concepts>
+#include <memory>
+#include <span>
+#include <string>
+
+#include <entrain/comm/concepts.hpp>
+#include <entrain/comm/mpi/collective.hpp>
+#include <entrain/comm/mpi/group.hpp>
+#include <entrain/comm/mpi/session.hpp>
+#include <entrain/comm/traits.hpp>
+
+// Ranks are MPI processes:
+//
+//   int main(int argc, char** argv) {
+//     entrain::comm::mpi world{argc, argv};
+//     ...
+//   }                                   // mpirun -n 4 ./program
+//
+// The object initialises MPI and finalises it at the end of its scope, unless the program has done so itself. It works on a
+// duplicate of the communicator, so its messages never meet those of other libraries. A rank that fails ends the job with
+// a message and a non-zero code (comm/mpi/session.hpp). All collectives are native and nonblocking (MPI_I...). MPI counts
+// in int; longer operands travel in pieces, and both ends of a message must then state the same length.
+//
+// Host memory only. Negative colours are not allowed in split(). Tag 32767 is used by all_to_all_v.
+
+namespace entrain::comm {
+
+struct mpi_options {
+  mpi_threads threads = mpi_threads::funneled;
+  std::size_t largest_count = INT_MAX;  // elements in one MPI call; lower it only to test the splitting
+};
+
+class mpi {
+ public:
+  using slot_type = slot::communicator;
+  using request = mpi_detail::request;
+  struct abilities {
+    template <collective Kind, class T, class Op, class Space>
+    static constexpr bool native = std::same_as<Space, host_space> && element<T>;
+  };
+
+  // All ranks of the job. Errors: usage_error where MPI gives less thread support than asked for.
+  mpi(int& argc, char**& argv, mpi_options options = {})
+      : session_(mpi_detail::session::start(&argc, &argv, options.threads)), group_(duplicate(MPI_COMM_WORLD, options)) {}
+  // The ranks of a communicator of the user's, which is duplicated (all of its ranks call this) and stays the user's.
+  explicit mpi(MPI_Comm existing, mpi_options options = {}) : group_(duplicate(existing, options)) {}
+  mpi(mpi&&) noexcept = default;
+
+  int rank() const { return group_->rank; }
+  int size() const { return group_->size; }
+  traffic& counters() { return group_->counted; }
+  // Our duplicate, for what this class does not offer. Valid as long as the object.
+  MPI_Comm native_handle() const { return group_->comm.get(); }
+
+  mpi split(int colour, int key) {
+    group_->ensure_usable();
+    if (colour < 0) throw usage_error(group_->where(), "split() with a negative colour", "0 or more", std::to_string(colour));
+    MPI_Comm part;
+    group_->check(MPI_Comm_split(native_handle(), colour, key, &part), "MPI_Comm_split");
+    return mpi(std::make_unique<mpi_detail::group>(part, group_->largest_count));
+  }
+
+  template <class T>
+  request start_send(view<const T> data, int to, int tag) {
+    return mpi_detail::start_send(*group_, data, to, tag);
+  }
+  template <class T>
+  request start_receive(view<T> data, int from, int tag) {
+    return mpi_detail::start_receive(*group_, data, from, tag);
+  }
+
+  request start_barrier() { return mpi_detail::start_barrier(*group_); }
+  template <class T>
+  request start_broadcast(view<T> data, int root) {
+    return mpi_detail::start_broadcast(*group_, data, root);
+  }
+  template <class T, class Op>
+  request start_reduce(view<const T> in, view<T> out, Op, int root) {
+    return mpi_detail::start_reduce<T, Op>(*group_, in, out, root);
+  }
+  template <class T, class Op>
+  request start_all_reduce(view<const T> in, view<T> out, Op) {
+    return mpi_detail::start_all_reduce<T, Op>(*group_, in, out);
+  }
+  template <class T, class Op>
+  request start_reduce_scatter(view<const T> in, view<T> out, Op) {
+    return mpi_detail::start_reduce_scatter<T, Op>(*group_, in, out);
+  }
+  template <class T>
+  request start_all_gather(view<const T> in, view<T> out) {
+    return mpi_detail::start_all_gather(*group_, in, out);
+  }
+  template <class T>
+  request start_all_gather_v(view<const T> in, view<T> out, std::span<const std::size_t> counts) {
+    return mpi_detail::start_all_gather_v(*group_, in, out, counts);
+  }
+  template <class T>
+  request start_gather(view<const T> in, view<T> out, int root) {
+    return mpi_detail::start_gather(*group_, in, out, root);
+  }
+  template <class T>
+  request start_scatter(view<const T> in, view<T> out, int root) {
+    return mpi_detail::start_scatter(*group_, in, out, root);
+  }
+  template <class T>
+  request start_all_to_all(view<const T> in, view<T> out) {
+    return mpi_detail::start_all_to_all(*group_, in, out);
+  }
+  template <class T>
+  request start_all_to_all_v(view<const T> in, std::span<const std::size_t> send, view<T> out, std::span<const std::size_t> receive) {
+    return mpi_detail::start_all_to_all_v(*group_, in, send, out, receive);
+  }
+
+ private:
+  explicit mpi(std::unique_ptr<mpi_detail::group> part) : group_(std::move(part)) {}
+  static std::unique_ptr<mpi_detail::group> duplicate(MPI_Comm existing, const mpi_options& options) {
+    if (!mpi_detail::running()) throw usage_error("comm::mpi", "made from an MPI_Comm while MPI is not running");
+    MPI_Comm ours;
+    if (MPI_Comm_dup(existing, &ours) != MPI_SUCCESS) throw communication_error("comm::mpi", "MPI_Comm_dup failed");
+    return std::make_unique<mpi_detail::group>(ours, options.largest_count);
+  }
+
+  std::unique_ptr<mpi_detail::session> session_;  // before the group: MPI ends after it
+  std::unique_ptr<mpi_detail::group> group_;      // its address is what requests know
+};
+
+}  // namespace entrain::comm
