@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include <entrain/compress/concepts.hpp>
+#include <entrain/core/describe.hpp>
+#include <entrain/core/placement.hpp>
+#include <entrain/parallel/concepts.hpp>
+#include <entrain/parallel/synchronous.hpp>
+
+// Sharded optimizer state (ZeRO stage 1: Rajbhandari et al., SC 2020): data parallelism in which every rank keeps 1/p of
+// the optimizer state. Gradients are reduce-scattered, each rank updates the parameters whose state it holds, and the
+// updated parameters are all-gathered.
+//
+// Needs a compressor whose wire element i stands for value i and may be summed (none, cast, error_feedback{cast}), and an
+// elementwise optimizer. The same steps as parallel::data, bit for bit where the communicator sums in a fixed order.
+// Bytes a rank and step: the whole gradient on the wire, 1/p of the parameters. Optimizer memory: 1/p.
+
+namespace entrain::parallel {
+
+struct sharded {
+  using slot_type = slot::parallelism;
+  static constexpr std::string_view name = "sharded";
+
+  std::size_t bucket_bytes = std::size_t(4) << 20;
+  std::size_t accumulate = 1;
+
+  template <class Setup>
+  static constexpr bool check() {
+    using compressor = typename Setup::compressor;
+    static_assert(compressor::payload == compress::payload_kind::summable && compress::is_positional<compressor>,
+                  "parallel::sharded sums gradients where they lie and cannot use a compressor that sends a selection of them: "
+                  "use compress::none or compress::cast here, or keep the compressor and use parallel::data");
+    static_assert(Setup::optimizer::elementwise,
+                  "parallel::sharded cuts the optimizer state at any element and needs an optimizer with 'elementwise = true': "
+                  "use optim::sgd or optim::adamw here, or keep the optimizer and use parallel::data");
+    return true;
+  }
+
+  template <class Setup>
+  struct replica : synchronous_replica<Setup, entrain::sharded> {
+    replica(const sharded& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm,
+            const typename Setup::compressor& compressor)
+        : synchronous_replica<Setup, entrain::sharded>(p.bucket_bytes, p.accumulate, model, optimizer, comm, compressor) {}
+  };
+
+  std::string describe() const { return describe_members("sharded", "bucket_bytes", bucket_bytes, "accumulate", accumulate); }
+  friend bool operator==(const sharded&, const sharded&) = default;
+};
+
+}  // namespace entrain::parallel

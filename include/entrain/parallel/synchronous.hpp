@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <entrain/comm/collectives.hpp>
+#include <entrain/core/batch.hpp>
+#include <entrain/core/layout.hpp>
+#include <entrain/core/memory.hpp>
+#include <entrain/nn/concepts.hpp>
+#include <entrain/optim/concepts.hpp>
+#include <entrain/parallel/concepts.hpp>
+#include <entrain/parallel/exchange.hpp>
+#include <entrain/parallel/metrics.hpp>
+#include <entrain/parallel/plan.hpp>
+#include <entrain/parallel/state_transfer.hpp>
+#include <entrain/parallel/update.hpp>
+
+// The replica of data parallelism: every rank holds the whole model and a part of the batch; gradients are summed while
+// the backward pass is still running. With Placement = replicated every rank updates everything (parallel/data.hpp); with
+// Placement = sharded it owns 1/p of every bucket's optimizer state, updates that, and the updated parameters are gathered
+// (parallel/sharded.hpp). The order of summation is the communicator's and the same in both.
+
+namespace entrain::parallel {
+
+template <class Setup, class Placement>
+class synchronous_replica {
+ public:
+  using model_type = typename Setup::model;
+  using optimizer_type = typename Setup::optimizer;
+  using communicator_type = typename Setup::communicator;
+  using compressor_type = typename Setup::compressor;
+  using T = typename Setup::value_type;
+  using batch_type = typename model_type::batch_type;
+  static constexpr bool is_sharded = std::same_as<Placement, sharded>;
+
+  synchronous_replica(std::size_t bucket_bytes, std::size_t accumulate, model_type& model, const optimizer_type& optimizer, communicator_type& comm,
+                      const compressor_type& compressor)
+      : accumulate_(accumulate),
+        model_(model),
+        comm_(comm),
+        layout_(model.layout()),
+        exchange_(layout_, comm, compressor, bucket_bytes),
+        state_(optimizer, local_size()),
+        parameters_(exchange_.arena_size()),
+        gradient_(exchange_.arena_size()),
+        metrics_(comm),
+        gathers_(is_sharded ? exchange_.buckets().size() : 0) {}
+
+  const parameter_layout& layout() const { return layout_; }
+  std::span<T> parameters() { return parameters_.span().first(layout_.size()); }
+  void assemble_parameters() {}  // whole after every step
+  std::size_t data_rank() const { return std::size_t(comm_.rank()); }
+  std::size_t data_ranks() const { return std::size_t(comm_.size()); }
+
+  step_report step(const batch_type& batch, nn::pass how, bool stop) {
+    step_report report;
+    exchange_.begin_step({how.seed, how.step, 0, 0});
+    {
+      const timed computing(report.compute_seconds);
+      metrics_.start(backward(batch, how), stop);
+      start_statistics();
+    }
+    {
+      const timed waiting(report.exposed_seconds);
+      metrics_.wait();
+    }
+    report.loss = metrics_.loss();
+    report.stop = metrics_.stop();
+    report.learning_rate = state_.optimizer().learning_rate_at(how.step);
+    finish(how.step, report);
+    return report;
+  }
+
+  loss_sum loss(const batch_type& batch) {
+    const std::span<const T> p = parameters();
+    if constexpr (requires { model_.loss(p, batch); }) {
+      return model_.loss(p, batch);
+    } else {
+      std::fill(gradient_.begin(), gradient_.end(), T(0));
+      return model_.loss_and_gradient(p, batch, gradient_.span().first(layout_.size()));
+    }
+  }
+
+  parallel::plan plan(std::size_t /*global_batch*/ = 0) const {
+    parallel::plan p;
+    exchange_.add_to(p);
+    if (comm_.size() > 1) {
+      p.push_back({"all_reduce", "metrics", sizeof(double), step_metrics<communicator_type>::count});
+      if (layout_.trainable_begin() > 0) p.push_back({"all_reduce", "statistics", sizeof(T), layout_.trainable_begin()});
+    }
+    if constexpr (is_sharded) {
+      if (optim::clip_norm_of(state_.optimizer()) > 0) p.push_back({"all_reduce", "norm", sizeof(double), 1});
+      for (std::size_t b = 0; b < exchange_.buckets().size(); ++b) {
+        const auto [begin, end] = exchange_.own_range(b);
+        p.push_back({"all_gather", "parameters", sizeof(T), end - begin});
+      }
+    }
+    return p;
+  }
+
+  std::size_t optimizer_bytes() const {
+    std::size_t fields = 0;
+    for (std::size_t f = 0; f < state_.field_count; ++f) fields += state_.needs(f);
+    return fields * local_size() * sizeof(T);
+  }
+
+  template <class Sink>
+  void save(Sink&& sink) {
+    if (comm_.rank() == 0)
+      for (const auto& block : layout_.blocks()) sink("parameters." + block.name, std::span<const T>(parameters_.span().subspan(block.offset, block.count)), block.dims);
+    for (std::size_t f = 0; f < state_.field_count; ++f)
+      if (state_.needs(f)) save_field(f, sink);
+    exchange_.for_each_state([&](std::size_t block, auto& state) {
+      row_saver<communicator_type, std::remove_reference_t<Sink>> rows{comm_, sink, "compression." + layout_[block].name};
+      state.visit(rows);
+    });
+  }
+
+  template <class Source>
+  void load(Source&& source) {
+    for (const auto& block : layout_.blocks()) source.read("parameters." + block.name, parameters_.span().subspan(block.offset, block.count));
+    for (std::size_t f = 0; f < state_.field_count; ++f)
+      if (state_.needs(f)) load_field(f, source);
+    exchange_.for_each_state([&](std::size_t block, auto& state) {
+      row_loader<communicator_type, std::remove_reference_t<Source>> rows{comm_, source, "compression." + layout_[block].name};
+      state.visit(rows);
+    });
+  }
+
+ private:
+  loss_sum backward(const batch_type& batch, const nn::pass& how) {
+    if constexpr (sliceable<batch_type>) {
+      if (accumulate_ > 1) return backward_in_parts(batch, how);
+    }
+    return backward_once(batch, how, true, true);
+  }
+
+  loss_sum backward_in_parts(const batch_type& batch, nn::pass how) requires sliceable<batch_type> {
+    loss_sum total;
+    const std::size_t first = how.first_sample;
+    for (std::size_t i = 0; i < accumulate_; ++i) {
+      const part piece = nth_part(batch.samples, i, accumulate_);
+      slice(batch, piece.first, piece.count, micro_batch_);
+      how.first_sample = first + piece.first;
+      total += backward_once(micro_batch_, how, i == 0, i + 1 == accumulate_);
+    }
+    return total;
+  }
+
+  // A layered model reports its blocks on the way; for any other all are ready at the end.
+  loss_sum backward_once(const batch_type& batch, nn::pass how, bool first, bool last) {
+    const std::span<const T> p = parameters();
+    const std::span<T> g = gradient_.span().first(layout_.size());
+    how.accumulate = !first;
+    if constexpr (nn::layered<model_type>) {
+      return model_.loss_and_gradient(p, batch, g, how, [&](std::size_t block) {
+        if (last) exchange_.ready(block, gradient_.span());
+      });
+    } else {
+      if (first) std::fill(gradient_.begin(), gradient_.end(), T(0));
+      const loss_sum result = model_.loss_and_gradient(p, batch, g);
+      if (last)
+        for (std::size_t i = layout_.blocks().size(); i-- > 0;) exchange_.ready(i, gradient_.span());
+      return result;
+    }
+  }
+
+  void start_statistics() {
+    if (layout_.trainable_begin() == 0 || comm_.size() == 1) return;
+    const view<T> observed(gradient_.data(), layout_.trainable_begin());
+    statistics_ = comm::start_all_reduce(comm_, view<const T>(observed), observed, comm::sum{});
+  }
+
+  // Buckets are updated one by one as their exchanges end; where the global norm is needed, after the last one.
+  void finish(std::uint64_t step, step_report& report) {
+    const double clip = optim::clip_norm_of(state_.optimizer());
+    const std::size_t buckets = exchange_.buckets().size();
+    const bool empty = report.loss.count == 0;
+    optim::update_context context{step, report.learning_rate, 0, block_kind::weight};
+    if (clip > 0) {
+      double squares = 0;
+      for (std::size_t b = 0; b < buckets; ++b) squares += sum_of_squares(view<const T>(wait(b, report).values));
+      context.gradient_scale = empty ? 0 : gradient_scale(report.loss.count, clip, global_squares(squares, report));
+    } else {
+      context.gradient_scale = empty ? 0 : gradient_scale(report.loss.count, 0, 0);
+    }
+    for (std::size_t b = 0; b < buckets; ++b) {
+      const auto gradient = clip > 0 ? settled(b) : wait(b, report);
+      const timed computing(report.compute_seconds);
+      if (!empty) state_.apply(layout_, context, gradient, parameters_.span(), local_offset(b));
+      start_gather(b);
+      exchange_.progress();
+    }
+    const timed waiting(report.exposed_seconds);
+    statistics_.wait();
+    const std::size_t observed = layout_.trainable_begin();
+    if (!empty) update_statistics<T>(gradient_.span().first(observed), parameters_.span().first(observed), report.loss.count);
+    for (auto& g : gathers_) g.wait();
+  }
+
+  placed<T, Placement> wait(std::size_t b, step_report& report) {
+    const timed waiting(report.exposed_seconds);
+    return exchange_.wait(b, gradient_.span());
+  }
+  placed<T, Placement> settled(std::size_t b) {
+    const auto [begin, end] = exchange_.own_range(b);
+    return {view<T>(gradient_.data() + begin, end - begin), begin};
+  }
+
+  double global_squares(double local, step_report& report) {
+    if constexpr (is_sharded) {
+      const timed waiting(report.exposed_seconds);
+      comm::all_reduce(comm_, view<double>(&local, 1), comm::sum{});
+    }
+    return local;
+  }
+
+  void start_gather(std::size_t b) {
+    if constexpr (is_sharded) {
+      const auto& whole = exchange_.buckets()[b];
+      const auto [begin, end] = exchange_.own_range(b);
+      gathers_[b] = comm::start_all_gather(comm_, view<const T>(parameters_.data() + begin, end - begin), view<T>(parameters_.data() + whole.begin, whole.end - whole.begin));
+    }
+  }
+
+  // Where the optimizer state of this rank's part of bucket b begins: buckets lie one behind the other, 1/p of each.
+  std::size_t local_offset(std::size_t b) const { return (exchange_.buckets()[b].begin - layout_.trainable_begin()) / shards(); }
+  std::size_t local_size() const {
+    std::size_t end = layout_.trainable_begin();
+    for (const auto& b : exchange_.buckets()) end = std::max(end, b.end);
+    return (end - layout_.trainable_begin()) / shards();
+  }
+  std::size_t shards() const { return is_sharded ? std::size_t(comm_.size()) : 1; }
+
+  template <class Sink>
+  void save_field(std::size_t f, Sink& sink) {
+    const std::span<T> own = state_.field(f);
+    std::vector<T> whole(is_sharded && comm_.rank() == 0 ? exchange_.arena_size() : 0);
+    if constexpr (is_sharded) {
+      for (std::size_t b = 0; b < exchange_.buckets().size(); ++b) {
+        const auto& range = exchange_.buckets()[b];
+        const std::size_t piece = (range.end - range.begin) / shards();
+        comm::gather(comm_, view<const T>(own.data() + local_offset(b), piece),
+                     comm_.rank() == 0 ? view<T>(whole.data() + range.begin, range.end - range.begin) : view<T>(), 0);
+      }
+    }
+    if (comm_.rank() != 0) return;
+    const std::span<const T> values = is_sharded ? sink.keep(std::move(whole)).subspan(layout_.trainable_begin()) : std::span<const T>(own);
+    for (const auto& block : layout_.blocks())
+      if (block.kind != block_kind::statistic)
+        sink("optimizer." + std::string(optimizer_type::fields[f]) + "." + block.name, values.subspan(block.offset - layout_.trainable_begin(), block.count), block.dims);
+  }
+
+  template <class Source>
+  void load_field(std::size_t f, Source& source) {
+    std::vector<T> values;
+    for (const auto& block : layout_.blocks()) {
+      if (block.kind == block_kind::statistic) continue;
+      values.resize(block.count);
+      source.read("optimizer." + std::string(optimizer_type::fields[f]) + "." + block.name, std::span<T>(values));
+      for (std::size_t b = 0; b < exchange_.buckets().size(); ++b) {
+        const auto [begin, end] = exchange_.own_range(b);
+        const std::size_t from = std::max(begin, block.offset), to = std::min(end, block.offset + block.count);
+        if (from < to) std::copy(values.begin() + std::ptrdiff_t(from - block.offset), values.begin() + std::ptrdiff_t(to - block.offset), state_.field(f).begin() + std::ptrdiff_t(local_offset(b) + (from - begin)));
+      }
+    }
+  }
+
+  std::size_t accumulate_;
+  model_type& model_;
+  communicator_type& comm_;
+  parameter_layout layout_;
+  exchange<T, communicator_type, compressor_type, Placement> exchange_;
+  optimizer_state<T, optimizer_type> state_;
+  buffer<T> parameters_, gradient_;
+  step_metrics<communicator_type> metrics_;
+  typename communicator_type::request statistics_{};
+  std::vector<typename communicator_type::request> gathers_;
+  batch_type micro_batch_{};
+};
+
+}  // namespace entrain::parallel
