@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks the sentences with which the library refuses what does not fit: each must come from each compiler, word for word.
+
+A file in tests/structure/wording/ holds code that compiles, and sections that must not:
+
+    #if defined(CASE_two_optimizers)
+    // expect: a trainer takes one optimizer
+    entrain::trainer run{model, optim::sgd{}, optim::adamw{}};
+    #endif
+
+Each section is compiled by itself (-DCASE_two_optimizers) and must fail with every expected sentence in the output; line breaks
+and runs of blanks do not count. The file without any section must compile. Several `// expect:` lines are several sentences.
+"""
+
+import pathlib
+import re
+import sys
+
+from common import COMPILER, CONFIG, INCLUDE_LINE, Compiler, arguments, finish, side_by_side
+
+FOLDER = pathlib.Path(__file__).parent / "wording"
+SECTION = re.compile(r"^#if defined\((CASE_\w+)\)\n(.*?)^#endif", re.MULTILINE | re.DOTALL)
+EXPECT = re.compile(r"^\s*// expect: *(.+?)\s*$", re.MULTILINE)
+
+
+def squeeze(text):
+    return re.sub(r"\s+", " ", text)
+
+
+def compile_case(compiler, text, case):
+    mode = {True: ["-cuda", "-o", "/dev/null"], False: ["-fsyntax-only", "-fmessage-length=0", "-fno-diagnostics-show-caret"]}[compiler.nvcc]
+    if "clang" in compiler.path:
+        mode = ["-fsyntax-only", "-fmessage-length=0", "-fno-caret-diagnostics"]
+    return compiler.run(mode + (["-D" + case] if case else []), text, [name for _, name in INCLUDE_LINE.findall(text)])
+
+
+def check(compiler, job):
+    file, text, case, sentences = job
+    succeeded, output = compile_case(compiler, text, case)
+    if case is None:
+        return [] if succeeded else [f"{file.name}: does not compile without any section:\n{output}"]
+    if not sentences:
+        return [f"{file.name}: {case} expects no sentence (// expect: ...)"]
+    if succeeded:
+        return [f"{file.name}: {case} compiles, but should be refused"]
+    return [f"{file.name}: {case} is refused without the sentence\n    {s}\nbut with\n{output[:4000]}" for s in sentences if squeeze(s) not in squeeze(output)]
+
+
+def main():
+    options = arguments(__doc__, COMPILER, CONFIG, (["files"], {"nargs": "*"}))
+    compiler = Compiler(options.compiler)  # plain: what the library says must not depend on what is installed
+    jobs = []
+    for file in [pathlib.Path(f) for f in options.files] or sorted(FOLDER.glob("*.cpp")):
+        text = file.read_text()
+        jobs.append((file, text, None, []))
+        jobs += [(file, text, case, EXPECT.findall(body)) for case, body in SECTION.findall(text)]
+    problems = sum(side_by_side(lambda job: check(compiler, job), jobs), [])
+    return finish(problems, f"{sum(1 for job in jobs if job[2])} refusals in plain words from {options.compiler}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
