@@ -49,10 +49,16 @@ class mpi {
   // The ranks of a communicator of the user's, which is duplicated (all of its ranks call this) and stays the user's.
   explicit mpi(MPI_Comm existing, mpi_options options = {}) : group_(duplicate(existing, options)) {}
   mpi(mpi&&) noexcept = default;
+  ~mpi() {
+    if (session_ && group_ && group_->failed) session_->fail();
+  }
 
   int rank() const { return group_->rank; }
   int size() const { return group_->size; }
   traffic& counters() { return group_->counted; }
+  // Declares the group broken: nothing waits for its operations any more, further calls throw, and the job that this object
+  // started ends with MPI_Abort instead of a finalisation that would wait for lost ranks. Does not communicate.
+  void fail() noexcept { group_->failed = true; }
   // Our duplicate, for what this class does not offer. Valid as long as the object.
   MPI_Comm native_handle() const { return group_->comm.get(); }
 
@@ -85,6 +91,11 @@ class mpi {
   template <class T, class Op>
   request start_all_reduce(view<const T> in, view<T> out, Op) {
     return mpi_detail::start_all_reduce<T, Op>(*group_, in, out);
+  }
+  // The blocking form, beside start and wait: Open MPI reduces long operands in place 2 to 4 times faster in it on one node.
+  template <class T, class Op>
+  void all_reduce(view<const T> in, view<T> out, Op) {
+    mpi_detail::all_reduce<T, Op>(*group_, in, out);
   }
   template <class T, class Op>
   request start_reduce_scatter(view<const T> in, view<T> out, Op) {

@@ -101,6 +101,16 @@ request start_all_reduce(group& g, view<const T> in, view<T> out) {
 }
 
 template <class T, class Op>
+void all_reduce(group& g, view<const T> in, view<T> out) {
+  g.ensure_usable();
+  const bool same = in.data() == out.data();
+  in_pieces(in.size(), g.largest_count, [&](std::size_t offset, int count) {
+    g.check(MPI_Allreduce(same ? MPI_IN_PLACE : in.data() + offset, out.data() + offset, count, g.types.datatype<T>(),
+                          g.types.operation<T, Op>(), g.comm.get()), "MPI_Allreduce");
+  });
+}
+
+template <class T, class Op>
 request start_reduce_scatter(group& g, view<const T> in, view<T> out) {
   g.ensure_usable();
   request r(g, "MPI_Ireduce_scatter_block");

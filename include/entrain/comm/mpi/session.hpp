@@ -79,15 +79,19 @@ class session {
 
   session(const session&) = delete;
   session& operator=(const session&) = delete;
+  // From now on the end of the session is the end of the job, on all ranks.
+  void fail() { failed_ = true; }
   ~session() {
     if (std::uncaught_exceptions() > exceptions_)
       abort_job("an exception is leaving the scope of comm::mpi; ending the job (catch it inside that scope, or use run_main, to see its message)");
+    if (failed_) abort_job("communication has failed; ending the job");
     std::set_terminate(previous_);
     if (running()) MPI_Finalize();
   }
 
  private:
   session() = default;
+  bool failed_ = false;
   int exceptions_ = std::uncaught_exceptions();
   std::terminate_handler previous_ = std::set_terminate(terminate_job);
 };
