@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+
+#include <entrain/comm/algorithms/all_gather.hpp>
+#include <entrain/comm/algorithms/all_reduce.hpp>
+#include <entrain/comm/algorithms/all_to_all.hpp>
+#include <entrain/comm/algorithms/barrier.hpp>
+#include <entrain/comm/algorithms/broadcast.hpp>
+#include <entrain/comm/algorithms/gather.hpp>
+#include <entrain/comm/algorithms/reduce.hpp>
+#include <entrain/comm/algorithms/reduce_scatter.hpp>
+#include <entrain/comm/algorithms/scatter.hpp>
+#include <entrain/comm/detail/dispatch.hpp>
+#include <entrain/comm/messages.hpp>
+
+// Collectives: what all ranks of a group do together, in the same order. Operands are views, buffers, or anything
+// contiguous; no template argument has to be spelled:
+//
+//   comm::all_reduce(world, gradient);                              // in place, sum
+//   comm::all_reduce(world, values, result, comm::maximum{});
+//   auto request = comm::start_all_reduce(world, gradient);  ...  request.wait();
+//
+// Each has a form start_<name> that returns a request; the operands (and arrays of counts) belong to the operation until
+// it completes. What the back-end has natively (comm/traits.hpp) is called; everything else is built from messages by
+// comm/algorithms/, and is then done, blocking, when start_<name> returns: its request is already complete. What can be
+// neither called nor built does not compile. Sizes are checked (usage_error), traffic is counted here, by the rule in
+// comm/concepts.hpp, so that all back-ends agree. Nothing is allocated.
+//
+// p: ranks, n: elements of the operand. An output may not overlap an input except where it says so.
+
+namespace entrain::comm {
+
+// No rank leaves before all have entered.
+template <class C>
+typename C::request start_barrier(C& c) {
+  detail::count_collective(c, 0);
+  if constexpr (native<C, collective::barrier>) return c.start_barrier();
+  else return algorithms::dissemination_barrier(c), typename C::request{};
+}
+
+// data of the root -> data of every rank.
+template <class C, class Data>
+typename C::request start_broadcast(C& c, Data&& data, int root = 0) {
+  using T = detail::element_of<Data>;
+  using Space = detail::space_of<Data>;
+  const auto values = detail::output(data);
+  detail::check_rank("broadcast", "root", root, c.size());
+  detail::count_collective(c, c.rank() == root ? values.size_bytes() : 0);
+  if constexpr (detail::matching<Data, Data>() && detail::possible<C, collective::broadcast, T, no_operation, Space>()) {
+    if constexpr (native<C, collective::broadcast, T, no_operation, Space>) return c.start_broadcast(values, root);
+    else algorithms::binomial_broadcast(c, values, root);
+  }
+  return {};
+}
+
+// out of the root = in[rank 0] op in[rank 1] op ...; the others' out is not touched and may be empty. In may be out.
+template <class C, class In, class Out, class Op = sum>
+  requires(detail::viewable<In> && detail::viewable<Out>)
+typename C::request start_reduce(C& c, In&& in, Out&& out, Op op = {}, int root = 0) {
+  using T = detail::element_of<In>;
+  using Space = detail::space_of<In>;
+  if constexpr (detail::matching<In, Out>() && detail::possible<C, collective::reduce, T, Op, Space>()) {
+    const auto from = detail::input(in);
+    const auto to = detail::output(out);
+    detail::check_rank("reduce", "root", root, c.size());
+    if (c.rank() == root) detail::check_size("reduce", "the output at the root", from.size(), to.size());
+    detail::count_collective(c, from.size_bytes());
+    if constexpr (native<C, collective::reduce, T, Op, Space>) return c.start_reduce(from, to, op, root);
+    else algorithms::binomial_reduce(c, from, to, op, root);
+  }
+  return {};
+}
+template <class C, class Data, class Op = sum>
+  requires(detail::viewable<Data> && !detail::viewable<Op>)
+typename C::request start_reduce(C& c, Data&& data, Op op = {}, int root = 0) {
+  return start_reduce(c, data, data, op, root);
+}
+
+// out = in[rank 0] op in[rank 1] op ..., the same bits on every rank. In may be out.
+template <class C, class In, class Out, class Op = sum>
+  requires(detail::viewable<In> && detail::viewable<Out>)
+typename C::request start_all_reduce(C& c, In&& in, Out&& out, Op op = {}) {
+  using T = detail::element_of<In>;
+  using Space = detail::space_of<In>;
+  if constexpr (detail::matching<In, Out>() && detail::possible<C, collective::all_reduce, T, Op, Space>()) {
+    const auto from = detail::input(in);
+    const auto to = detail::output(out);
+    detail::check_size("all_reduce", "the output", from.size(), to.size());
+    detail::count_collective(c, from.size_bytes());
+    if constexpr (native<C, collective::all_reduce, T, Op, Space>) return c.start_all_reduce(from, to, op);
+    else algorithms::ring_all_reduce(c, from, to, op);
+  }
+  return {};
+}
+template <class C, class Data, class Op = sum>
+  requires(detail::viewable<Data> && !detail::viewable<Op>)
+typename C::request start_all_reduce(C& c, Data&& data, Op op = {}) {
+  return start_all_reduce(c, data, data, op);
+}
+
+// in is p pieces of out.size(); out of rank r = piece r of in[rank 0] op in[rank 1] op .... Out may be piece r of in.
+template <class C, class In, class Out, class Op = sum>
+  requires(detail::viewable<In> && detail::viewable<Out>)
+typename C::request start_reduce_scatter(C& c, In&& in, Out&& out, Op op = {}) {
+  using T = detail::element_of<In>;
+  using Space = detail::space_of<In>;
+  if constexpr (detail::matching<In, Out>() && detail::possible<C, collective::reduce_scatter, T, Op, Space>()) {
+    const auto from = detail::input(in);
+    const auto to = detail::output(out);
+    detail::check_size("reduce_scatter", "the input (ranks x output)", std::size_t(c.size()) * to.size(), from.size());
+    detail::count_collective(c, from.size_bytes());
+    if constexpr (native<C, collective::reduce_scatter, T, Op, Space>) return c.start_reduce_scatter(from, to, op);
+    else algorithms::ring_reduce_scatter(c, from, to, op);
+  }
+  return {};
+}
+
+// out = in[rank 0], in[rank 1], .... In may be piece r of out.
+template <class C, class In, class Out>
+typename C::request start_all_gather(C& c, In&& in, Out&& out) {
+  using T = detail::element_of<In>;
+  using Space = detail::space_of<In>;
+  if constexpr (detail::matching<In, Out>() && detail::possible<C, collective::all_gather, T, no_operation, Space>()) {
+    const auto from = detail::input(in);
+    const auto to = detail::output(out);
+    detail::check_size("all_gather", "the output (ranks x input)", std::size_t(c.size()) * from.size(), to.size());
+    detail::count_collective(c, from.size_bytes());
+    if constexpr (native<C, collective::all_gather, T, no_operation, Space>) return c.start_all_gather(from, to);
+    else algorithms::ring_all_gather(c, from, to);
+  }
+  return {};
+}
+
+// The same with counts[r] elements from rank r; counts is the same on every rank.
+template <class C, class In, class Out>
+typename C::request start_all_gather_v(C& c, In&& in, Out&& out, std::span<const std::size_t> counts) {
+  using T = detail::element_of<In>;
+  using Space = detail::space_of<In>;
+  if constexpr (detail::matching<In, Out>() && detail::possible<C, collective::all_gather_v, T, no_operation, Space>()) {
+    const auto from = detail::input(in);
+    const auto to = detail::output(out);
+    detail::check_size("all_gather_v", "counts (one a rank)", std::size_t(c.size()), counts.size());
+    detail::check_size("all_gather_v", "the input (counts[rank])", counts[std::size_t(c.rank())], from.size());
+    detail::check_size("all_gather_v", "the output (sum of counts)", detail::total(counts), to.size());
+    detail::count_collective(c, from.size_bytes());
+    if constexpr (native<C, collective::all_gather_v, T, no_operation, Space>) return c.start_all_gather_v(from, to, counts);
+    else algorithms::ring_all_gather_v(c, from, to, counts);
+  }
+  return {};
+}
+
+// all_gather whose result only the root gets; the others' out is not touched and may be empty.
+template <class C, class In, class Out>
+typename C::request start_gather(C& c, In&& in, Out&& out, int root = 0) {
+  using T = detail::element_of<In>;
+  using Space = detail::space_of<In>;
+  if constexpr (detail::matching<In, Out>() && detail::possible<C, collective::gather, T, no_operation, Space>()) {
+    const auto from = detail::input(in);
+    const auto to = detail::output(out);
+    detail::check_rank("gather", "root", root, c.size());
+    if (c.rank() == root) detail::check_size("gather", "the output at the root (ranks x input)", std::size_t(c.size()) * from.size(), to.size());
+    detail::count_collective(c, from.size_bytes());
+    if constexpr (native<C, collective::gather, T, no_operation, Space>) return c.start_gather(from, to, root);
+    else algorithms::linear_gather(c, from, to, root);
+  }
+  return {};
+}
+
+// Piece r of the root's in -> out of rank r; the others' in is not read and may be empty. Out may be piece r of in.
+template <class C, class In, class Out>
+typename C::request start_scatter(C& c, In&& in, Out&& out, int root = 0) {
+  using T = detail::element_of<In>;
+  using Space = detail::space_of<In>;
+  if constexpr (detail::matching<In, Out>() && detail::possible<C, collective::scatter, T, no_operation, Space>()) {
+    const auto from = detail::input(in);
+    const auto to = detail::output(out);
+    detail::check_rank("scatter", "root", root, c.size());
+    if (c.rank() == root) detail::check_size("scatter", "the input at the root (ranks x output)", std::size_t(c.size()) * to.size(), from.size());
+    detail::count_collective(c, c.rank() == root ? from.size_bytes() : 0);
+    if constexpr (native<C, collective::scatter, T, no_operation, Space>) return c.start_scatter(from, to, root);
+    else algorithms::linear_scatter(c, from, to, root);
+  }
+  return {};
+}
+
+// Piece q of rank r's in -> piece r of rank q's out; p pieces of equal size.
+template <class C, class In, class Out>
+typename C::request start_all_to_all(C& c, In&& in, Out&& out) {
+  using T = detail::element_of<In>;
+  using Space = detail::space_of<In>;
+  if constexpr (detail::matching<In, Out>() && detail::possible<C, collective::all_to_all, T, no_operation, Space>()) {
+    const auto from = detail::input(in);
+    const auto to = detail::output(out);
+    const auto p = std::size_t(c.size());
+    detail::check_size("all_to_all", "the input (a multiple of the ranks)", from.size() / p * p, from.size());
+    detail::check_size("all_to_all", "the output", from.size(), to.size());
+    detail::count_collective(c, from.size_bytes());
+    if constexpr (native<C, collective::all_to_all, T, no_operation, Space>) return c.start_all_to_all(from, to);
+    else algorithms::pairwise_all_to_all(c, from, to);
+  }
+  return {};
+}
+
+// The same with send[q] elements to rank q and receive[q] elements from it, packed in rank order.
+template <class C, class In, class Out>
+typename C::request start_all_to_all_v(C& c, In&& in, std::span<const std::size_t> send, Out&& out, std::span<const std::size_t> receive) {
+  using T = detail::element_of<In>;
+  using Space = detail::space_of<In>;
+  if constexpr (detail::matching<In, Out>() && detail::possible<C, collective::all_to_all_v, T, no_operation, Space>()) {
+    const auto from = detail::input(in);
+    const auto to = detail::output(out);
+    detail::check_size("all_to_all_v", "the send counts (one a rank)", std::size_t(c.size()), send.size());
+    detail::check_size("all_to_all_v", "the receive counts (one a rank)", std::size_t(c.size()), receive.size());
+    detail::check_size("all_to_all_v", "the input (sum of send counts)", detail::total(send), from.size());
+    detail::check_size("all_to_all_v", "the output (sum of receive counts)", detail::total(receive), to.size());
+    detail::count_collective(c, from.size_bytes());
+    if constexpr (native<C, collective::all_to_all_v, T, no_operation, Space>) return c.start_all_to_all_v(from, send, to, receive);
+    else algorithms::pairwise_all_to_all_v(c, from, send, to, receive);
+  }
+  return {};
+}
+
+// The blocking forms: the same, done when they return.
+template <class C>
+void barrier(C& c) { start_barrier(c).wait(); }
+template <class C, class Data>
+void broadcast(C& c, Data&& data, int root = 0) { start_broadcast(c, data, root).wait(); }
+template <class C, class In, class Out, class Op = sum>
+  requires(detail::viewable<In> && detail::viewable<Out>)
+void reduce(C& c, In&& in, Out&& out, Op op = {}, int root = 0) { start_reduce(c, in, out, op, root).wait(); }
+template <class C, class Data, class Op = sum>
+  requires(detail::viewable<Data> && !detail::viewable<Op>)
+void reduce(C& c, Data&& data, Op op = {}, int root = 0) { start_reduce(c, data, data, op, root).wait(); }
+template <class C, class In, class Out, class Op = sum>
+  requires(detail::viewable<In> && detail::viewable<Out>)
+void all_reduce(C& c, In&& in, Out&& out, Op op = {}) { start_all_reduce(c, in, out, op).wait(); }
+template <class C, class Data, class Op = sum>
+  requires(detail::viewable<Data> && !detail::viewable<Op>)
+void all_reduce(C& c, Data&& data, Op op = {}) { start_all_reduce(c, data, data, op).wait(); }
+template <class C, class In, class Out, class Op = sum>
+void reduce_scatter(C& c, In&& in, Out&& out, Op op = {}) { start_reduce_scatter(c, in, out, op).wait(); }
+template <class C, class In, class Out>
+void all_gather(C& c, In&& in, Out&& out) { start_all_gather(c, in, out).wait(); }
+template <class C, class In, class Out>
+void all_gather_v(C& c, In&& in, Out&& out, std::span<const std::size_t> counts) { start_all_gather_v(c, in, out, counts).wait(); }
+template <class C, class In, class Out>
+void gather(C& c, In&& in, Out&& out, int root = 0) { start_gather(c, in, out, root).wait(); }
+template <class C, class In, class Out>
+void scatter(C& c, In&& in, Out&& out, int root = 0) { start_scatter(c, in, out, root).wait(); }
+template <class C, class In, class Out>
+void all_to_all(C& c, In&& in, Out&& out) { start_all_to_all(c, in, out).wait(); }
+template <class C, class In, class Out>
+void all_to_all_v(C& c, In&& in, std::span<const std::size_t> send, Out&& out, std::span<const std::size_t> receive) {
+  start_all_to_all_v(c, in, send, out, receive).wait();
+}
+
+// One value a rank, reduced: `if (comm::all_reduce_value(world, done, comm::minimum{})) ...`.
+template <class C, class T, class Op = sum>
+T all_reduce_value(C& c, T value, Op op = {}) {
+  all_reduce(c, view<T>(&value, 1), op);
+  return value;
+}
+
+}  // namespace entrain::comm
