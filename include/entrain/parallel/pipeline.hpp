@@ -106,7 +106,7 @@ class pipeline<Schedule>::replica {
     metrics_.start(last ? loss : loss_sum{}, stop);
     {
       const timed waiting(report.exposed_seconds);
-      for (auto& lane : lanes_) lane.finish();
+      for (auto& each : lanes_) each.finish();
       sum_tied_gradients();
       metrics_.wait();
     }

@@ -103,14 +103,14 @@ class composed_trainer<true, P...> {
     const std::uint64_t target = target_steps(dataset.size(), options);
     monitor::run_summary summary;
     announce(target);
-    data::loader loader(dataset, {.seed = options.seed, .batch = options.batch, .rank = replica_.data_rank(), .ranks = replica_.data_ranks(), .first_step = steps_,
-                                  .last_step = target, .shuffle = options.shuffle, .prefetch = options.prefetch});
+    data::loader loader(dataset, data::loader_options{.seed = options.seed, .batch = options.batch, .rank = int(replica_.data_rank()), .ranks = int(replica_.data_ranks()),
+                                                      .first_step = steps_, .shuffle = options.shuffle, .prefetch = options.prefetch});
     const auto begin = std::chrono::steady_clock::now();
     auto before = begin;
     while (steps_ < target && !summary.stopped_early) {
       const batch_type& batch = loader.next();
       const std::uint64_t bytes = comm().counters().bytes;
-      const auto report = step(batch, loader.samples_before(), options.seed);
+      const auto report = step(batch, std::size_t(loader.samples_before()), options.seed);
       const auto now = std::chrono::steady_clock::now();
       tell(report, std::chrono::duration<double>(now - before).count(), comm().counters().bytes - bytes);
       before = now;
