@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "catch.hpp"
-
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -10,6 +8,7 @@
 
 #include <unistd.h>
 
+#include "catch.hpp"
 #include <entrain/checkpoint/archive.hpp>
 #include <entrain/checkpoint/policy.hpp>
 #include <entrain/core/memory.hpp>
@@ -116,7 +115,8 @@ TEST_CASE("archive: what does not fit is named, with what was expected and found
   out.save(path);
   const auto in = archive::load(path);
   std::vector<double> doubles(6);
-  CHECK_THROWS_WITH(in.read("weights", std::span(doubles)), Catch::Contains("\"weights\"") && Catch::Contains("expected F64 with 6 elements, found F32 [2, 3]"));
+  CHECK_THROWS_WITH(in.read("weights", std::span(doubles)),
+                    Catch::Contains("\"weights\"") && Catch::Contains("expected F64 with 6 elements, found F32 [2, 3]"));
   std::vector<float> five(5);
   CHECK_THROWS_WITH(in.read("weights", std::span(five)), Catch::Contains("expected F32 with 5 elements, found F32 [2, 3]"));
   CHECK_THROWS_WITH(in.read("weights", std::span(weights), shape{3, 2}), Catch::Contains("expected F32 [3, 2], found F32 [2, 3]"));
@@ -178,7 +178,8 @@ TEST_CASE("checkpoint policy: says when, keeps the newest, finds the newest that
   archive::load(found.path).read("weights", std::span(weights));
   CHECK(weights[0] == 20);
 
-  for (const char* other : {"step-30.safetensors", "step-0000000x.safetensors", "step-99999999999999999999999.safetensors", "notes.txt", "step-00000099.safetensors.tmp.1"})
+  for (const char* other : {"step-30.safetensors", "step-0000000x.safetensors", "step-99999999999999999999999.safetensors", "notes.txt",
+                            "step-00000099.safetensors.tmp.1"})
     std::ofstream(fs::path(policy.directory) / other) << "x";
   CHECK(policy.latest().step == 20);
 }

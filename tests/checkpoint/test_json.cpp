@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "catch.hpp"
-
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "catch.hpp"
 #include <entrain/checkpoint/json.hpp>
 
 namespace json = entrain::json;
@@ -50,9 +49,50 @@ TEST_CASE("json: values are read as they are written") {
 }
 
 TEST_CASE("json: what is not JSON is refused") {
-  for (const char* text : {"", " ", "{", "}", "{}}", "{} x", "[1,]", "[,1]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{'a':1}", "[1 2]", "tru", "nul", "truex", "\"a", "\"\\",
-                           "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"\x01\"", "\"\n\"", "01", "-", "+1", "1.", ".5", "1e", "-01",
-                           "1e999", "NaN", "Infinity", "\xff", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\xf5\x80\x80\x80\"", "\"\xe2\x82\"", "\xEF\xBB\xBF{}", "//\n1"})
+  for (const char* text : {"",
+                           " ",
+                           "{",
+                           "}",
+                           "{}}",
+                           "{} x",
+                           "[1,]",
+                           "[,1]",
+                           "{\"a\"}",
+                           "{\"a\":}",
+                           "{\"a\":1,}",
+                           "{a:1}",
+                           "{'a':1}",
+                           "[1 2]",
+                           "tru",
+                           "nul",
+                           "truex",
+                           "\"a",
+                           "\"\\",
+                           "\"\\x\"",
+                           "\"\\u12\"",
+                           "\"\\u12g4\"",
+                           "\"\\ud800\"",
+                           "\"\\ud800\\u0041\"",
+                           "\"\\udc00\"",
+                           "\"\x01\"",
+                           "\"\n\"",
+                           "01",
+                           "-",
+                           "+1",
+                           "1.",
+                           ".5",
+                           "1e",
+                           "-01",
+                           "1e999",
+                           "NaN",
+                           "Infinity",
+                           "\xff",
+                           "\"\xc0\x80\"",
+                           "\"\xed\xa0\x80\"",
+                           "\"\xf5\x80\x80\x80\"",
+                           "\"\xe2\x82\"",
+                           "\xEF\xBB\xBF{}",
+                           "//\n1"})
     CHECK_THROWS_AS(check(text), entrain::file_error);
   CHECK_THROWS_AS(check(std::string_view("\0", 1)), entrain::file_error);
   CHECK_THROWS_AS(check(std::string_view("{}\0", 3)), entrain::file_error);
@@ -91,7 +131,10 @@ TEST_CASE("json: what is written can be read") {
   for (int c = 0; c < 128; ++c) every += char(c);
   every += "\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80";
   CHECK(read_string(json::quoted(every)) == every);
-  CHECK(read_string(json::quoted("a\xff""b")) == "a\xEF\xBF\xBD""b");
+  CHECK(read_string(json::quoted("a\xff"
+                                 "b")) ==
+        "a\xEF\xBF\xBD"
+        "b");
   for (const double value : {0.1, 1.0 / 3, 1e300, -2.5e-310, 123456789.0}) {
     std::string text;
     json::append_number(text, value);

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "catch.hpp"
-
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -11,6 +9,7 @@
 
 #include <unistd.h>
 
+#include "catch.hpp"
 #include <entrain/checkpoint/safetensors.hpp>
 #include <entrain/checkpoint/safetensors_writer.hpp>
 
@@ -30,7 +29,9 @@ std::string slurp(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
 }
-void spill(const fs::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary).write(bytes.data(), std::streamsize(bytes.size())); }
+void spill(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary).write(bytes.data(), std::streamsize(bytes.size()));
+}
 
 std::string with_length(const std::string& header, const std::string& data = {}) {
   std::string out(8, '\0');
@@ -43,14 +44,11 @@ std::string error_of(const std::string& bytes) {
   spill(place.path / "bad.safetensors", bytes);
   try {
     safetensors_file(place.path / "bad.safetensors");
-  } catch (const file_error& e) {
-    return e.what();
-  }
+  } catch (const file_error& e) { return e.what(); }
   return "";
 }
 
-template <class T>
-std::vector<T> values(const safetensors_file& file, const char* name) {
+template <class T> std::vector<T> values(const safetensors_file& file, const char* name) {
   const auto* entry = file.find(name);
   REQUIRE(entry != nullptr);
   std::vector<T> out(entry->bytes() / sizeof(T));
@@ -79,6 +77,9 @@ TEST_CASE("crc32c: known answers") {
     pieces.update(std::as_bytes(std::span(rising)).subspan(cut));
     CHECK(pieces.value() == 0x46DD794Eu);
   }
+  CHECK(~checkpoint::detail::crc32c_by_tables(0xffffffffu, std::as_bytes(std::span(rising))) == 0x46DD794Eu);
+  if (checkpoint::detail::has_crc32c_instruction())
+    CHECK(~checkpoint::detail::crc32c_by_instruction(0xffffffffu, std::as_bytes(std::span(rising))) == 0x46DD794Eu);
 }
 
 TEST_CASE("safetensors: reads a file of the original implementation") {
@@ -159,7 +160,9 @@ TEST_CASE("safetensors: the writer refuses what it could not read again") {
 }
 
 TEST_CASE("safetensors: every rule of the format is enforced") {
-  const auto one = [](const std::string& entry, const std::string& data = "abcd") { return error_of(with_length("{\"a\":" + entry + "}", data)); };
+  const auto one = [](const std::string& entry, const std::string& data = "abcd") {
+    return error_of(with_length("{\"a\":" + entry + "}", data));
+  };
   using Catch::Contains;
   REQUIRE(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4]})") == "");
   REQUIRE(error_of(with_length("{}")) == "");
@@ -197,7 +200,8 @@ TEST_CASE("safetensors: every rule of the format is enforced") {
   for (int i = 0; i < 64; ++i) many += ",1";
   CHECK_THAT(one("{\"dtype\":\"F32\",\"shape\":[" + many + "],\"data_offsets\":[0,4]}"), Contains("too many dimensions"));
 
-  const std::string a = R"("a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]})", b = R"("b":{"dtype":"U8","shape":[2],"data_offsets":[2,4]})";
+  const std::string a = R"("a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]})",
+                    b = R"("b":{"dtype":"U8","shape":[2],"data_offsets":[2,4]})";
   CHECK(error_of(with_length("{" + b + "," + a + "}", "abcd")) == "");  // the header's order is free
   CHECK_THAT(error_of(with_length("{" + a + "," + a + "}", "abcd")), Contains("twice"));
   CHECK_THAT(error_of(with_length("{" + a + R"(,"b":{"dtype":"U8","shape":[3],"data_offsets":[1,4]}})", "abcd")), Contains("overlaps"));
@@ -222,9 +226,7 @@ TEST_CASE("safetensors: a cut file and any flipped bit are found") {
     try {
       verify_safetensors(safetensors_file(path));
       return true;
-    } catch (const file_error&) {
-      return false;
-    }
+    } catch (const file_error&) { return false; }
   };
   REQUIRE(accepted(good));
   for (std::size_t length = 0; length < good.size(); ++length) CHECK_FALSE(accepted(good.substr(0, length)));

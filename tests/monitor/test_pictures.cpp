@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "catch.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -12,6 +10,7 @@
 
 #include <unistd.h>
 
+#include "catch.hpp"
 #include <entrain/monitor/html_report.hpp>
 #include <entrain/monitor/svg.hpp>
 
@@ -48,7 +47,15 @@ std::string report(std::uint64_t steps, int rank = 0) {
   html_report sink{.path = "unused.html", .title = "A <title> & \"more\""};
   sink.start({.rank = rank, .ranks = 2, .steps = steps, .description = "model <b>\n& \x01more", .unit = "tokens"});
   for (std::uint64_t i = 0; i < steps; ++i)
-    sink.step({.step = i, .loss = i == 123 ? 77.5 : i == 200 ? nan_value : 2 + 1.0 / double(i + 1), .count = 10, .seconds = 0.01, .exposed_seconds = 0.002, .compute_seconds = 0.007, .bytes_sent = 1'000'000});
+    sink.step({.step = i,
+               .loss = i == 123   ? 77.5
+                       : i == 200 ? nan_value
+                                  : 2 + 1.0 / double(i + 1),
+               .count = 10,
+               .seconds = 0.01,
+               .exposed_seconds = 0.002,
+               .compute_seconds = 0.007,
+               .bytes_sent = 1'000'000});
   return sink.page({.steps = steps, .first_loss = 3, .last_loss = 2.25, .seconds = 12.5, .count = std::int64_t(10 * steps)});
 }
 
@@ -89,7 +96,8 @@ TEST_CASE("html_report: long runs are thinned out, extremes and sums are kept") 
   CHECK(page.size() < 400'000);
   CHECK(points_in(page) < 2000 + 1000 + 3 * 2000 + 2 * 1000);
   monitor::detail::series history;
-  for (std::uint64_t i = 0; i < 123'457; ++i) history.add({.step = i, .loss = i == 77'777 ? 99.0 : i == 5 ? -3.0 : 1.0, .count = 1, .seconds = 0.5, .bytes_sent = 2});
+  for (std::uint64_t i = 0; i < 123'457; ++i)
+    history.add({.step = i, .loss = i == 77'777 ? 99.0 : i == 5 ? -3.0 : 1.0, .count = 1, .seconds = 0.5, .bytes_sent = 2});
   CHECK(history.stretches().size() <= monitor::detail::series::buckets);
   CHECK(history.stretches().size() > monitor::detail::series::buckets / 2 - 1);
   monitor::detail::stretch all;
@@ -146,10 +154,19 @@ TEST_CASE("svg: charts are well formed whatever they are given") {
   for (const bool log : {false, true}) {
     svg::line_chart chart{.title = "a < b", .x_label = "x & y", .y_label = "\"z\"", .log_x = log, .log_y = log};
     CHECK(well_formed(chart.write()));
-    chart.add("one <>", xs, ys).add("two", xs, same, {.dashed = true}).add("none", {}, {}).add("dot", {1}, {1}).add("lost", xs, {nan_value, nan_value, nan_value, nan_value});
+    chart.add("one <>", xs, ys)
+        .add("two", xs, same, {.dashed = true})
+        .add("none", {}, {})
+        .add("dot", {1}, {1})
+        .add("lost", xs, {nan_value, nan_value, nan_value, nan_value});
     CHECK(well_formed(chart.write()));
     CHECK_THAT(chart.write(), !Catch::Contains("nan") && !Catch::Contains("inf") && Catch::Contains("one &lt;&gt;"));
-    CHECK(well_formed(svg::bar_chart{.title = "bars", .unit = "B", .log_scale = log}.add("a", 0).add("b", 1e9).add("c", nan_value).add("d", 5, "five").write()));
+    CHECK(well_formed(svg::bar_chart{.title = "bars", .unit = "B", .log_scale = log}
+                          .add("a", 0)
+                          .add("b", 1e9)
+                          .add("c", nan_value)
+                          .add("d", 5, "five")
+                          .write()));
     CHECK(well_formed(svg::bar_chart{.title = "bars", .log_scale = log}.write()));
   }
   CHECK(well_formed(svg::stacked_area{.title = "t", .xs = xs}.add("a", ys).add("b", same).write()));

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "catch.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -14,8 +12,9 @@
 
 #include <unistd.h>
 
-#include <entrain/monitor/monitor.hpp>
+#include "catch.hpp"
 #include <entrain/checkpoint/json.hpp>
+#include <entrain/monitor/monitor.hpp>
 
 using namespace entrain;
 using namespace entrain::monitor;
@@ -47,14 +46,22 @@ std::vector<std::string> lines_of(const std::string& text) {
 }
 
 step_event event(std::uint64_t step, double loss) {
-  return {.step = step, .loss = loss, .count = 256, .learning_rate = 1e-3, .seconds = 0.25, .exposed_seconds = 0.05, .compute_seconds = 0.125, .bytes_sent = 1000};
+  return {.step = step,
+          .loss = loss,
+          .count = 256,
+          .learning_rate = 1e-3,
+          .seconds = 0.25,
+          .exposed_seconds = 0.05,
+          .compute_seconds = 0.125,
+          .bytes_sent = 1000};
 }
-run_info info(std::uint64_t steps, int rank = 0) { return {.rank = rank, .ranks = 4, .first_step = 0, .steps = steps, .description = "a <model> & \"more\"\nline", .unit = "tokens"}; }
+run_info info(std::uint64_t steps, int rank = 0) {
+  return {.rank = rank, .ranks = 4, .first_step = 0, .steps = steps, .description = "a <model> & \"more\"\nline", .unit = "tokens"};
+}
 constexpr run_summary summary{.steps = 100, .first_loss = 4.25, .last_loss = 1.5, .seconds = 25, .count = 25'600, .stopped_early = false};
 
 // Drives a monitor through a run; the file it gets is read back.
-template <class Make>
-std::string output_of(Make make, std::uint64_t steps, int rank = 0) {
+template <class Make> std::string output_of(Make make, std::uint64_t steps, int rank = 0) {
   const folder place;
   std::FILE* stream = std::fopen((place / "out").c_str(), "wb+");
   auto sink = make(stream);
@@ -85,7 +92,8 @@ TEST_CASE("progress: every drawing fits 80 columns and says what matters") {
   for (std::string part; std::getline(in, part, '\r');) drawn.push_back(part);
   REQUIRE(drawn.size() == 101);  // text before the first carriage return is empty
   for (std::size_t i = 1; i < 100; ++i) CHECK(drawn[i].size() == 79);
-  CHECK_THAT(drawn[50], Catch::Contains(" 50/100 [") && Catch::Contains("loss 3.27") && Catch::Contains("1.02k tokens/s") && Catch::Contains("ETA 0:13") && Catch::Contains("comm 20%"));
+  CHECK_THAT(drawn[50], Catch::Contains(" 50/100 [") && Catch::Contains("loss 3.27") && Catch::Contains("1.02k tokens/s") &&
+                            Catch::Contains("ETA 0:13") && Catch::Contains("comm 20%"));
   CHECK_THAT(drawn[50], Catch::Contains("=>") && Catch::Contains(" ]"));
   CHECK_THAT(drawn[100], Catch::Contains("100/100 [==") && Catch::Contains("=]") && Catch::Contains("ETA 0:00"));
   CHECK_THAT(drawn[100], Catch::EndsWith("\ntrained 100 steps on 4 ranks: loss 4.2500 -> 1.5000, 1.02k tokens/s\n"));
@@ -112,7 +120,8 @@ TEST_CASE("progress: survives numbers that are not") {
   auto run = info(18'000'000'000'000'000'000u);
   run.unit = "unusually long names of samples";
   sink.start(run);
-  for (const double loss : {std::numeric_limits<double>::quiet_NaN(), 1e300, -std::numeric_limits<double>::infinity()}) sink.step({.step = 0, .loss = loss});
+  for (const double loss : {std::numeric_limits<double>::quiet_NaN(), 1e300, -std::numeric_limits<double>::infinity()})
+    sink.step({.step = 0, .loss = loss});
   sink.step({.step = 4, .loss = 1, .count = std::numeric_limits<std::int64_t>::max(), .seconds = 1e-9});
   sink.finish({});
   std::fclose(stream);
@@ -126,7 +135,8 @@ TEST_CASE("json_lines: one valid object a line, numbers exact, NaN as null") {
   const folder place;
   json_lines sink{.path = place / "m.jsonl"};
   sink.start(info(3));
-  for (const double loss : {1.0 / 3, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) sink.step(event(7, loss));
+  for (const double loss : {1.0 / 3, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
+    sink.step(event(7, loss));
   sink.finish(summary);
   const auto lines = lines_of(slurp(place / "m.jsonl"));
   REQUIRE(lines.size() == 5);
@@ -134,7 +144,9 @@ TEST_CASE("json_lines: one valid object a line, numbers exact, NaN as null") {
   CHECK_THAT(lines[0], Catch::Contains(R"("description":"a <model> & \"more\"\nline")"));
   CHECK(number_in(lines[1], "loss") == 1.0 / 3);
   CHECK(number_in(lines[1], "bytes_sent") == 1000);
-  CHECK(lines[1] == R"({"event":"step","step":7,"loss":0.3333333333333333,"count":256,"learning_rate":0.001,"seconds":0.25,"exposed_seconds":0.05,"compute_seconds":0.125,"bytes_sent":1000})");
+  CHECK(
+      lines[1] ==
+      R"({"event":"step","step":7,"loss":0.3333333333333333,"count":256,"learning_rate":0.001,"seconds":0.25,"exposed_seconds":0.05,"compute_seconds":0.125,"bytes_sent":1000})");
   CHECK_THAT(lines[2], Catch::Contains("\"loss\":null"));
   CHECK_THAT(lines[3], Catch::Contains("\"loss\":null"));
   CHECK(number_in(lines[4], "last_loss") == 1.5);

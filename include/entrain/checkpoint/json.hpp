@@ -36,30 +36,27 @@ class reader {
   }
 
   // Calls member(key) for every member; member must read exactly the one value that follows.
-  template <class Member>
-  void object(Member&& member) {
+  template <class Member> void object(Member&& member) {
     enter('{', "an object");
     std::unordered_set<std::string> seen;
-    if (!closes('}')) do {
-        space();
-        const std::size_t start = at_;
-        const auto [key, fresh] = seen.insert(string());
-        if (!fresh) {
-          at_ = start;
-          fail("a key appears twice", "unique keys", "'" + *key + "' again");
-        }
-        expect(':');
-        member(*key);
-      } while (more('}'));
+    for (bool open = !closes('}'); open; open = more('}')) {
+      space();
+      const std::size_t start = at_;
+      const auto [key, fresh] = seen.insert(string());
+      if (!fresh) {
+        at_ = start;
+        fail("a key appears twice", "unique keys", "'" + *key + "' again");
+      }
+      expect(':');
+      member(*key);
+    }
     --depth_;
   }
 
   // Calls item() for every element; item must read exactly one value.
-  template <class Item>
-  void array(Item&& item) {
+  template <class Item> void array(Item&& item) {
     enter('[', "an array");
-    if (!closes(']')) do item();
-      while (more(']'));
+    for (bool open = !closes(']'); open; open = more(']')) item();
     --depth_;
   }
 
@@ -138,15 +135,24 @@ class reader {
   // Reads over one value of any kind, checking it all the same.
   void skip() {
     switch (next()) {
-      case '{': object([this](const std::string&) { skip(); }); break;
-      case '[': array([this] { skip(); }); break;
-      case '"': string(); break;
+      case '{':
+        object([this](const std::string&) { skip(); });
+        break;
+      case '[':
+        array([this] { skip(); });
+        break;
+      case '"':
+        string();
+        break;
       case 't':
-      case 'f': boolean(); break;
+      case 'f':
+        boolean();
+        break;
       case 'n':
         if (!null()) unexpected("a value");
         break;
-      default: number();
+      default:
+        number();
     }
   }
 

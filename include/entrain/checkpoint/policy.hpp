@@ -14,6 +14,7 @@
 
 #include <entrain/checkpoint/archive.hpp>
 #include <entrain/checkpoint/concepts.hpp>
+#include <entrain/core/describe.hpp>
 #include <entrain/core/error.hpp>
 #include <entrain/core/policy.hpp>
 
@@ -75,9 +76,7 @@ inline found_checkpoint latest(const std::filesystem::path& directory) {
       verify_safetensors(safetensors_file(candidate.path));
       result.path = candidate.path, result.step = candidate.step;
       return result;
-    } catch (const file_error& reason) {
-      result.notes.push_back(std::string("skipped a checkpoint: ") + reason.what());
-    }
+    } catch (const file_error& reason) { result.notes.push_back(std::string("skipped a checkpoint: ") + reason.what()); }
   }
   return result;
 }
@@ -85,6 +84,7 @@ inline found_checkpoint latest(const std::filesystem::path& directory) {
 // Keeps nothing.
 struct none {
   using slot_type = slot::checkpoint;
+  static constexpr std::string_view name = "none";
   static constexpr bool enabled = false;
   static constexpr bool due(std::uint64_t) { return false; }
   void save(const archive&, std::uint64_t) const {}
@@ -119,6 +119,8 @@ struct safetensors {
 
   found_checkpoint latest() const { return checkpoint::latest(directory); }
 
+  std::string describe() const { return describe_members("safetensors", "directory", directory, "every", every, "keep", keep); }
+
   bool operator==(const safetensors&) const = default;
 
  private:
@@ -146,7 +148,8 @@ struct safetensors {
       const std::string name = entry->path().filename().string();
       const auto cut = name.find(".tmp.");
       if (cut == name.npos) continue;
-      if (const auto step = detail::checkpoint_step(std::string_view(name).substr(0, cut)); step && *step <= verified) leftovers.push_back(entry->path());
+      if (const auto step = detail::checkpoint_step(std::string_view(name).substr(0, cut)); step && *step <= verified)
+        leftovers.push_back(entry->path());
     }
     for (const auto& path : leftovers) std::filesystem::remove(path, code);
   }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -16,6 +14,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <sys/stat.h>
 
 #include <entrain/checkpoint/atomic_file.hpp>
 #include <entrain/checkpoint/json.hpp>
@@ -41,11 +41,21 @@ struct safetensors_type {
   std::size_t bytes;
 };
 
-inline constexpr std::array<safetensors_type, 15> safetensors_types{{{"F64", dtype::f64, 8}, {"F32", dtype::f32, 4}, {"BF16", dtype::bf16, 2},
-                                                                    {"I64", dtype::i64, 8}, {"I32", dtype::i32, 4}, {"I16", dtype::i16, 2},
-                                                                    {"I8", dtype::i8, 1}, {"U64", dtype::u64, 8}, {"U32", dtype::u32, 4},
-                                                                    {"U16", dtype::u16, 2}, {"U8", dtype::u8, 1}, {"F16", dtype::bytes, 2},
-                                                                    {"BOOL", dtype::bytes, 1}, {"F8_E4M3", dtype::bytes, 1}, {"F8_E5M2", dtype::bytes, 1}}};
+inline constexpr std::array<safetensors_type, 15> safetensors_types{{{"F64", dtype::f64, 8},
+                                                                     {"F32", dtype::f32, 4},
+                                                                     {"BF16", dtype::bf16, 2},
+                                                                     {"I64", dtype::i64, 8},
+                                                                     {"I32", dtype::i32, 4},
+                                                                     {"I16", dtype::i16, 2},
+                                                                     {"I8", dtype::i8, 1},
+                                                                     {"U64", dtype::u64, 8},
+                                                                     {"U32", dtype::u32, 4},
+                                                                     {"U16", dtype::u16, 2},
+                                                                     {"U8", dtype::u8, 1},
+                                                                     {"F16", dtype::bytes, 2},
+                                                                     {"BOOL", dtype::bytes, 1},
+                                                                     {"F8_E4M3", dtype::bytes, 1},
+                                                                     {"F8_E5M2", dtype::bytes, 1}}};
 
 // The format's name of an element type; bytes travel as U8.
 constexpr const safetensors_type& safetensors_type_of(dtype type) {
@@ -94,7 +104,9 @@ inline tensor_entry read_tensor_entry(json::reader& in, const std::string& name)
       const std::string text = in.string();
       for (const auto& known : safetensors_types)
         if (known.name == text) entry.type = &known;
-      if (!entry.type) in.fail("tensor " + quote(name) + " has an element type that is not supported", "F64, F32, F16, BF16, I64, ..., U8, BOOL", quote(text));
+      if (!entry.type)
+        in.fail("tensor " + quote(name) + " has an element type that is not supported", "F64, F32, F16, BF16, I64, ..., U8, BOOL",
+                quote(text));
     } else if (key == "shape") {
       has_shape = true;
       in.array([&] {
@@ -121,24 +133,33 @@ inline tensor_entry read_tensor_entry(json::reader& in, const std::string& name)
 }
 
 // The tensors' bytes must fill the data without a hole or an overlap, and each must be as long as its shape says.
-inline void check_tensor_entries(std::vector<tensor_entry>& tensors, std::uint64_t data_bytes, std::uint64_t data_offset, const std::string& where) {
-  std::stable_sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+inline void check_tensor_entries(std::vector<tensor_entry>& tensors, std::uint64_t data_bytes, std::uint64_t data_offset,
+                                 const std::string& where) {
+  std::stable_sort(tensors.begin(), tensors.end(),
+                   [](const auto& a, const auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   std::uint64_t next = 0;
   for (const auto& entry : tensors) {
     const auto fail = [&](const char* wrong, std::string expected, std::string found) {
-      throw file_error(where + ":" + std::to_string(data_offset + next), "tensor " + quote(entry.name) + wrong, std::move(expected), std::move(found));
+      throw file_error(where + ":" + std::to_string(data_offset + next), "tensor " + quote(entry.name) + wrong, std::move(expected),
+                       std::move(found));
     };
-    if (entry.begin > entry.end) fail(" ends before it begins", "begin <= end", std::to_string(entry.begin) + " > " + std::to_string(entry.end));
+    if (entry.begin > entry.end)
+      fail(" ends before it begins", "begin <= end", std::to_string(entry.begin) + " > " + std::to_string(entry.end));
     if (entry.begin != next)
-      fail(entry.begin > next ? " leaves a hole before it" : " overlaps another", "data offset " + std::to_string(next), std::to_string(entry.begin));
+      fail(entry.begin > next ? " leaves a hole before it" : " overlaps another", "data offset " + std::to_string(next),
+           std::to_string(entry.begin));
     const auto bytes = tensor_bytes(entry.dims, entry.type->bytes);
     if (!bytes) fail(" is larger than 64 bits can count", "a possible shape", to_string(entry.dims));
-    if (*bytes != entry.bytes()) fail(" has data that do not fit its shape", std::to_string(*bytes) + " bytes for " + entry.description(), std::to_string(entry.bytes()));
+    if (*bytes != entry.bytes())
+      fail(" has data that do not fit its shape", std::to_string(*bytes) + " bytes for " + entry.description(),
+           std::to_string(entry.bytes()));
     next = entry.end;
-    if (next > data_bytes) fail(" reaches beyond the end of the file", "at most " + std::to_string(data_bytes) + " bytes of data", std::to_string(next));
+    if (next > data_bytes)
+      fail(" reaches beyond the end of the file", "at most " + std::to_string(data_bytes) + " bytes of data", std::to_string(next));
   }
   if (next != data_bytes)
-    throw file_error(where + ":" + std::to_string(data_offset + next), "data that belong to no tensor", std::to_string(next) + " bytes of data", std::to_string(data_bytes));
+    throw file_error(where + ":" + std::to_string(data_offset + next), "data that belong to no tensor",
+                     std::to_string(next) + " bytes of data", std::to_string(data_bytes));
 }
 
 }  // namespace detail
@@ -148,12 +169,14 @@ inline void check_tensor_entries(std::vector<tensor_entry>& tensors, std::uint64
 inline safetensors_header parse_safetensors_header(std::string_view text, std::uint64_t data_bytes, const std::string& where) {
   safetensors_header header;
   json::reader in(text, where, 8, 3);
-  if (text.empty() || text[0] != '{') in.fail("the header is no JSON object", "'{' as its first byte", text.empty() ? "nothing" : json::quoted(text.substr(0, 1)));
+  if (text.empty() || text[0] != '{')
+    in.fail("the header is no JSON object", "'{' as its first byte", text.empty() ? "nothing" : json::quoted(text.substr(0, 1)));
   in.object([&](const std::string& name) {
     if (name == "__metadata__") {
       in.object([&](const std::string& key) { header.metadata.emplace_back(key, in.string()); });
     } else {
-      if (header.tensors.size() == safetensors_max_tensors) in.fail("too many tensors", "at most " + std::to_string(safetensors_max_tensors), "more");
+      if (header.tensors.size() == safetensors_max_tensors)
+        in.fail("too many tensors", "at most " + std::to_string(safetensors_max_tensors), "more");
       header.tensors.push_back(detail::read_tensor_entry(in, name));
     }
   });
@@ -176,7 +199,8 @@ class safetensors_file {
     std::uint64_t length = 0;
     for (std::size_t i = 0; i < 8; ++i) length |= std::uint64_t(prefix[i]) << (8 * i);
     const std::uint64_t most = std::min(safetensors_max_header, size_ - 8);
-    if (length > most) throw file_error(path_.string() + ":0", "impossible header length", "at most " + std::to_string(most), std::to_string(length));
+    if (length > most)
+      throw file_error(path_.string() + ":0", "impossible header length", "at most " + std::to_string(most), std::to_string(length));
     text_.resize(length);
     read_at(8, std::as_writable_bytes(std::span(text_)));
     header_ = parse_safetensors_header(text_, size_ - 8 - length, path_.string());
@@ -192,7 +216,8 @@ class safetensors_file {
   const std::vector<std::pair<std::string, std::string>>& metadata() const { return header_.metadata; }
 
   const tensor_entry* find(std::string_view name) const {
-    const auto found = std::lower_bound(by_name_.begin(), by_name_.end(), name, [this](auto i, auto n) { return header_.tensors[i].name < n; });
+    const auto found =
+        std::lower_bound(by_name_.begin(), by_name_.end(), name, [this](auto i, auto n) { return header_.tensors[i].name < n; });
     return found != by_name_.end() && header_.tensors[*found].name == name ? &header_.tensors[*found] : nullptr;
   }
   const std::string* find_metadata(std::string_view key) const {
@@ -204,8 +229,8 @@ class safetensors_file {
   // Copies a tensor's bytes, which must be exactly as many as `out`.
   void read(const tensor_entry& entry, std::span<std::byte> out) const {
     if (out.size() != entry.bytes())
-      throw usage_error(path_.string(), "tensor " + detail::quote(entry.name) + " read into memory of another size", std::to_string(entry.bytes()) + " bytes",
-                        std::to_string(out.size()));
+      throw usage_error(path_.string(), "tensor " + detail::quote(entry.name) + " read into memory of another size",
+                        std::to_string(entry.bytes()) + " bytes", std::to_string(out.size()));
     read_at(8 + text_.size() + entry.begin, out);
   }
 
@@ -216,7 +241,9 @@ class safetensors_file {
       const auto count = ::pread(file_.get(), out.data(), std::min(out.size(), chunk), static_cast<off_t>(offset));
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) detail::throw_file_error(path_, "read at offset " + std::to_string(offset), errno);
-      if (count == 0) throw file_error(path_.string() + ":" + std::to_string(offset), "the file ends early", std::to_string(out.size()) + " more bytes", "none");
+      if (count == 0)
+        throw file_error(path_.string() + ":" + std::to_string(offset), "the file ends early", std::to_string(out.size()) + " more bytes",
+                         "none");
       out = out.subspan(std::size_t(count));
       offset += std::uint64_t(count);
     }

@@ -66,10 +66,12 @@ class safetensors_writer {
 
   void append(item next) {
     const auto where = "safetensors_writer, tensor " + detail::quote(next.name);
-    if (next.name == "__metadata__" || json::find_invalid_utf8(next.name) != next.name.npos) throw usage_error(where, "not a name for a tensor");
+    if (next.name == "__metadata__" || json::find_invalid_utf8(next.name) != next.name.npos)
+      throw usage_error(where, "not a name for a tensor");
     const auto expected = detail::tensor_bytes(next.dims, size_of(next.type));
     if (!expected || *expected != next.bytes || next.dims.size() > safetensors_max_rank)
-      throw usage_error(where, "bytes do not fit the shape", entrain::detail::text(expected.value_or(0), " bytes for ", name_of(next.type), " ", to_string(next.dims)),
+      throw usage_error(where, "bytes do not fit the shape",
+                        entrain::detail::text(expected.value_or(0), " bytes for ", name_of(next.type), " ", to_string(next.dims)),
                         std::to_string(next.bytes));
     if (!names_.insert(next.name).second) throw usage_error(where, "two tensors have this name");
     items_.push_back(std::move(next));
@@ -131,14 +133,16 @@ inline void safetensors_writer::write_item(const item& next, const sink& out) co
     out(bytes);
   });
   if (made != next.bytes)
-    throw usage_error("safetensors_writer, tensor " + detail::quote(next.name), "the producer made another number of bytes", std::to_string(next.bytes), std::to_string(made));
+    throw usage_error("safetensors_writer, tensor " + detail::quote(next.name), "the producer made another number of bytes",
+                      std::to_string(next.bytes), std::to_string(made));
 }
 
 inline void safetensors_writer::write(const std::filesystem::path& path) const {
   const auto sorted = order();
   const std::string text = header(sorted);
   if (text.size() > safetensors_max_header || items_.size() > safetensors_max_tensors)
-    throw usage_error(path.string(), "too many tensors for one safetensors file", entrain::detail::text("a header of at most ", safetensors_max_header, " bytes"), std::to_string(text.size()));
+    throw usage_error(path.string(), "too many tensors for one safetensors file",
+                      entrain::detail::text("a header of at most ", safetensors_max_header, " bytes"), std::to_string(text.size()));
   atomic_file file(path);
   crc32c sum;
   const sink out = [&](std::span<const std::byte> bytes) {

@@ -69,7 +69,7 @@ inline std::string quoted(std::string_view text) {
 }
 
 template <class Number>
-  requires std::integral<Number> || std::floating_point<Number>
+requires std::integral<Number> || std::floating_point<Number>
 void append_number(std::string& out, Number value) {
   if constexpr (std::same_as<Number, bool>) {
     out += value ? "true" : "false";

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <entrain/core/config.hpp>
+#include <entrain/core/describe.hpp>
 #include <entrain/core/policy.hpp>
 #include <entrain/monitor/concepts.hpp>
 #include <entrain/monitor/detail/series.hpp>
@@ -25,20 +26,28 @@ namespace entrain::monitor {
 namespace detail {
 inline constexpr std::string_view report_style =
     "<style>:root{color-scheme:light dark}*{box-sizing:border-box}"
-    "body{margin:0 auto;max-width:1180px;padding:20px 16px 40px;font:15px/1.5 system-ui,-apple-system,'Segoe UI',sans-serif;background:#f6f8fa;color:#1f2328}"
+    "body{margin:0 auto;max-width:1180px;padding:20px 16px 40px;font:15px/1.5 system-ui,-apple-system,'Segoe "
+    "UI',sans-serif;background:#f6f8fa;color:#1f2328}"
     "h1{font-size:22px;margin:4px 0 2px}.sub{color:#59636e;margin:0 0 18px}"
     ".figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(190px,45%),1fr));gap:10px;margin:0 0 14px}"
     ".figures div,.chart,details{background:#fff;border:1px solid #d8dee4;border-radius:10px}"
-    ".figures div{padding:10px 14px}.figures b{display:block;font-size:18px;font-weight:600;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}.figures span{color:#59636e;font-size:13px}"
-    ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:14px}.chart{padding:6px 2px}.chart svg{display:block;width:100%;height:auto}"
-    "details{margin-top:14px;padding:10px 14px}summary{cursor:pointer;font-weight:600}pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:13px;margin:10px 0 2px}"
-    "@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}.sub,.figures span{color:#9aa4ae}.figures div,.chart,details{background:#151b23;border-color:#30363d}}</style>";
+    ".figures div{padding:10px 14px}.figures "
+    "b{display:block;font-size:18px;font-weight:600;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}.figures "
+    "span{color:#59636e;font-size:13px}"
+    ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:14px}.chart{padding:6px 2px}.chart "
+    "svg{display:block;width:100%;height:auto}"
+    "details{margin-top:14px;padding:10px "
+    "14px}summary{cursor:pointer;font-weight:600}pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:13px;margin:10px 0 2px}"
+    "@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}.sub,.figures span{color:#9aa4ae}.figures "
+    "div,.chart,details{background:#151b23;border-color:#30363d}}</style>";
 
 // Seconds in the unit that suits their size.
 struct time_unit {
   double factor;
   std::string_view name;
-  static time_unit of(double seconds) { return seconds >= 1 ? time_unit{1, "s"} : seconds >= 1e-3 ? time_unit{1e3, "ms"} : time_unit{1e6, "\xC2\xB5s"}; }
+  static time_unit of(double seconds) {
+    return seconds >= 1 ? time_unit{1, "s"} : seconds >= 1e-3 ? time_unit{1e3, "ms"} : time_unit{1e6, "\xC2\xB5s"};
+  }
   std::string words(double seconds) const {
     const double value = seconds * factor;
     return svg::detail::fixed(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0) + " " + std::string(name);
@@ -64,6 +73,8 @@ struct html_report {
     detail::series series = {};
   } now = {};
 
+  std::string describe() const { return describe_members("html_report", "path", path); }
+
   void start(const run_info& run) { now = {run, {}}; }
   void step(const step_event& event) {
     if (now.run.rank == 0) now.series.add(event);
@@ -75,15 +86,21 @@ struct html_report {
   // The page as text.
   std::string page(const run_summary& summary) const {
     using svg::detail::escape;
-    std::string out = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>";
+    std::string out =
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+        "content=\"width=device-width,initial-scale=1\">\n<title>";
     out += escape(title) + "</title>\n";
     (out += detail::report_style) += svg::style;
-    out += "</head><body>\n<h1>" + escape(title) + "</h1>\n<p class=\"sub\">" + std::to_string(summary.steps) + " steps on " + std::to_string(now.run.ranks) +
-           (now.run.ranks == 1 ? " rank" : " ranks") + (summary.stopped_early ? ", stopped early" : "") + "</p>\n";
+    out += "</head><body>\n<h1>" + escape(title) + "</h1>\n<p class=\"sub\">" + std::to_string(summary.steps) + " steps on " +
+           std::to_string(now.run.ranks) + (now.run.ranks == 1 ? " rank" : " ranks") + (summary.stopped_early ? ", stopped early" : "") +
+           "</p>\n";
     out += figures(summary) + "<div class=\"charts\">\n";
-    for (const auto& chart : {loss_chart(), time_chart(), bytes_chart(), total_bytes_chart()}) out += "<div class=\"chart\">\n" + chart + "</div>\n";
+    for (const auto& chart : {loss_chart(), time_chart(), bytes_chart(), total_bytes_chart()})
+      out += "<div class=\"chart\">\n" + chart + "</div>\n";
     out += "</div>\n<details open><summary>Description</summary><pre>" + escape(now.run.description) + "</pre></details>\n";
-    return out + "<p class=\"sub\" style=\"margin-top:14px\">Times and bytes are those of rank 0. Written by entrain " ENTRAIN_VERSION_STRING ".</p>\n</body></html>\n";
+    return out +
+           "<p class=\"sub\" style=\"margin-top:14px\">Times and bytes are those of rank 0. Written by entrain " ENTRAIN_VERSION_STRING
+           ".</p>\n</body></html>\n";
   }
 
  private:
@@ -98,7 +115,8 @@ struct html_report {
     std::string out = "<div class=\"figures\">\n";
     out += figure("last loss (first " + svg::detail::fixed(summary.first_loss, 4) + ")", svg::detail::fixed(summary.last_loss, 4));
     if (all.finite > 0) out += figure("lowest loss, at step " + svg::detail::fixed(all.low_step, 0), svg::detail::fixed(all.low, 4));
-    out += figure(now.run.unit + " per second", svg::detail::short_number(summary.seconds > 0 ? double(summary.count) / summary.seconds : 0));
+    out +=
+        figure(now.run.unit + " per second", svg::detail::short_number(summary.seconds > 0 ? double(summary.count) / summary.seconds : 0));
     out += figure(now.run.unit + " in all", svg::detail::short_number(double(summary.count)));
     out += figure("time in all", detail::duration_words(summary.seconds));
     out += figure("mean time per step", detail::time_unit::of(mean).words(mean));
@@ -141,7 +159,8 @@ struct html_report {
     for (const auto& s : stretches) {
       const double factor = unit.factor / double(s.steps);
       xs.push_back(s.at());
-      compute.push_back(s.compute * factor), exposed.push_back(s.exposed * factor), other.push_back(std::max(0.0, s.seconds - s.compute - s.exposed) * factor);
+      compute.push_back(s.compute * factor), exposed.push_back(s.exposed * factor),
+          other.push_back(std::max(0.0, s.seconds - s.compute - s.exposed) * factor);
     }
     svg::stacked_area chart{.title = "Time per step", .x_label = "step", .y_label = std::string(unit.name), .xs = std::move(xs)};
     if (usual > 0 && most > 1.6 * usual) chart.y_max = 1.25 * usual * unit.factor;  // a few slow steps must not flatten the rest

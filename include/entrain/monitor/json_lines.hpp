@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include <entrain/core/config.hpp>
+#include <entrain/core/describe.hpp>
 #include <entrain/core/error.hpp>
 #include <entrain/core/json_text.hpp>
 #include <entrain/core/policy.hpp>
@@ -38,6 +39,8 @@ struct json_lines {
   std::string line = {};
   std::chrono::steady_clock::time_point flushed = {};
 
+  std::string describe() const { return describe_members("json_lines", "path", path); }
+
   void start(const run_info& run) {
     file.reset();
     if (run.rank != 0) return;
@@ -55,7 +58,8 @@ struct json_lines {
     if (!file) return;
     begin("step");
     number("step", e.step), number("loss", e.loss), number("count", e.count), number("learning_rate", e.learning_rate);
-    number("seconds", e.seconds), number("exposed_seconds", e.exposed_seconds), number("compute_seconds", e.compute_seconds), number("bytes_sent", e.bytes_sent);
+    number("seconds", e.seconds), number("exposed_seconds", e.exposed_seconds), number("compute_seconds", e.compute_seconds),
+        number("bytes_sent", e.bytes_sent);
     end(std::chrono::duration<double>(std::chrono::steady_clock::now() - flushed).count() >= flush_seconds);
   }
 
@@ -73,8 +77,7 @@ struct json_lines {
     line.clear();
     line.append("{\"event\":\"").append(event).append("\"");
   }
-  template <class Number>
-  void number(std::string_view name, Number value) {
+  template <class Number> void number(std::string_view name, Number value) {
     line.append(",\"").append(name).append("\":");
     json::append_number(line, value);
   }

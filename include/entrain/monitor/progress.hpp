@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -12,6 +10,8 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+
+#include <unistd.h>
 
 #include <entrain/core/policy.hpp>
 #include <entrain/monitor/concepts.hpp>
@@ -26,8 +26,7 @@
 namespace entrain::monitor {
 
 namespace detail {
-template <class... Values>
-std::string print(const char* format, Values... values) {
+template <class... Values> std::string print(const char* format, Values... values) {
   char text[160];
   const int length = std::snprintf(text, sizeof text, format, values...);
   return {text, std::size_t(std::clamp(length, 0, int(sizeof text) - 1))};
@@ -54,17 +53,19 @@ inline std::string clock_time(double seconds) {
 // "trained 2000 steps on 4 ranks: loss 4.1745 -> 1.7012, 12.4k tokens/s"
 inline std::string summary_line(const run_info& run, const run_summary& s) {
   const std::string rate = detail::short_rate(s.seconds > 0 ? double(s.count) / s.seconds : 0);
-  return detail::print("trained %llu steps on %d rank%s: loss %.4f -> %.4f, %s ", static_cast<unsigned long long>(s.steps), run.ranks, run.ranks == 1 ? "" : "s",
-                       s.first_loss, s.last_loss, rate.c_str()) + run.unit + "/s" + (s.stopped_early ? " (stopped early)" : "");
+  return detail::print("trained %llu steps on %d rank%s: loss %.4f -> %.4f, %s ", static_cast<unsigned long long>(s.steps), run.ranks,
+                       run.ranks == 1 ? "" : "s", s.first_loss, s.last_loss, rate.c_str()) +
+         run.unit + "/s" + (s.stopped_early ? " (stopped early)" : "");
 }
 
 struct progress {
   using slot_type = slot::monitor;
+  static constexpr std::string_view name = "progress";
 
   std::FILE* stream = stderr;
-  bool force = false;               // draw the bar wherever it goes
-  double interval_seconds = 0.1;    // between two drawings
-  bool summary = true;              // the line at the end
+  bool force = false;             // draw the bar wherever it goes
+  double interval_seconds = 0.1;  // between two drawings
+  bool summary = true;            // the line at the end
 
   struct state {
     run_info run = {};
@@ -118,10 +119,12 @@ struct progress {
     const double rate = now.seconds > 0 ? now.count / now.seconds : 0;
     const double left = double(now.run.steps - std::min(now.steps, now.run.steps)) * now.seconds;
     const std::string head = std::string(total.size() - std::min(total.size(), done.size()), ' ') + done + "/" + total + " [";
-    std::string tail = detail::print("] loss %.4g %s ", e.loss, detail::short_rate(rate).c_str()) + now.run.unit + "/s ETA " + detail::clock_time(left);
+    std::string tail =
+        detail::print("] loss %.4g %s ", e.loss, detail::short_rate(rate).c_str()) + now.run.unit + "/s ETA " + detail::clock_time(left);
     if (now.run.ranks > 1) tail += detail::print(" comm %.0f%%", now.seconds > 0 ? 100 * now.exposed / now.seconds : 0.0);
     const std::size_t taken = head.size() + tail.size(), width = taken + 5 <= columns ? columns - taken : 5;
-    const std::size_t filled = now.run.steps == 0 ? 0 : std::size_t(double(width) * double(std::min(now.steps, now.run.steps)) / double(now.run.steps));
+    const std::size_t filled =
+        now.run.steps == 0 ? 0 : std::size_t(double(width) * double(std::min(now.steps, now.run.steps)) / double(now.run.steps));
     std::string bar(filled, '=');
     if (filled < width) bar += '>';
     bar.resize(width, ' ');

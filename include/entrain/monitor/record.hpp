@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include <entrain/core/policy.hpp>
@@ -19,6 +20,7 @@ namespace entrain::monitor {
 class record {
  public:
   using slot_type = slot::monitor;
+  static constexpr std::string_view name = "record";
 
   explicit record(std::vector<step_event>& events, int rank = 0) : events_(&events), rank_(rank) {}
 

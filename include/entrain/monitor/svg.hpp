@@ -37,9 +37,9 @@ inline void write_file(const std::filesystem::path& path, std::string_view words
 }  // namespace detail
 
 struct line_options {
-  bool light = false;    // thin and pale: raw values behind a smoothed line
+  bool light = false;  // thin and pale: raw values behind a smoothed line
   bool dashed = false;
-  int colour = -1;       // index into the palette; -1 takes the next one
+  int colour = -1;  // index into the palette; -1 takes the next one
   bool in_legend = true;
 };
 
@@ -59,7 +59,8 @@ struct line_chart {
 
   line_chart& add(std::string name, std::vector<double> xs, std::vector<double> ys, line_options options = {}) & {
     if (xs.size() != ys.size())
-      throw usage_error("svg::line_chart", "line '" + name + "' has unequal coordinates", std::to_string(xs.size()) + " values of y", std::to_string(ys.size()));
+      throw usage_error("svg::line_chart", "line '" + name + "' has unequal coordinates", std::to_string(xs.size()) + " values of y",
+                        std::to_string(ys.size()));
     if (options.colour < 0) options.colour = int(next_colour());
     lines.push_back({std::move(name), std::move(xs), std::move(ys), options});
     return *this;
@@ -111,7 +112,8 @@ struct line_chart {
   }
   void draw_line(std::string& out, const detail::frame& plot, const series& line) const {
     out += "<path fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\" stroke=\"";
-    (out += detail::colour(std::size_t(line.options.colour))) += line.options.light ? "\" stroke-width=\"1\" stroke-opacity=\"0.4\"" : "\" stroke-width=\"2\"";
+    (out += detail::colour(std::size_t(line.options.colour))) +=
+        line.options.light ? "\" stroke-width=\"1\" stroke-opacity=\"0.4\"" : "\" stroke-width=\"2\"";
     if (line.options.dashed) out += " stroke-dasharray=\"6 4\"";
     out += " d=\"";
     bool pen_down = false;
@@ -141,7 +143,8 @@ struct stacked_area {
 
   stacked_area& add(std::string name, std::vector<double> ys) & {
     if (xs.size() != ys.size())
-      throw usage_error("svg::stacked_area", "part '" + name + "' has another length than xs", std::to_string(xs.size()), std::to_string(ys.size()));
+      throw usage_error("svg::stacked_area", "part '" + name + "' has another length than xs", std::to_string(xs.size()),
+                        std::to_string(ys.size()));
     parts.push_back({std::move(name), std::move(ys)});
     return *this;
   }
@@ -217,9 +220,7 @@ struct bar_chart {
   void write_svg(const std::filesystem::path& path) const { detail::write_file(path, write()); }
 
  private:
-  std::string words_of(const bar& b) const {
-    return b.words.empty() ? detail::short_number(b.value, unit) : b.words;
-  }
+  std::string words_of(const bar& b) const { return b.words.empty() ? detail::short_number(b.value, unit) : b.words; }
   std::string draw(bool standalone) const {
     constexpr double row = 28;
     double names = 0, words = 0;
@@ -236,8 +237,8 @@ struct bar_chart {
     for (std::size_t i = 0; i < bars.size(); ++i) {
       const double y = 44 + row * double(i), end = x_of.shows(bars[i].value) ? std::max(left + 1, x_of(bars[i].value)) : left;
       on.out() += detail::text(left - 10, y + 15, bars[i].name, "end", "en-ink");
-      on.out() += "<rect x=\"" + detail::px(left) + "\" y=\"" + detail::px(y) + "\" width=\"" + detail::px(end - left) + "\" height=\"20\" rx=\"3\" fill=\"" +
-                  std::string(detail::colour(i)) + "\"/>\n";
+      on.out() += "<rect x=\"" + detail::px(left) + "\" y=\"" + detail::px(y) + "\" width=\"" + detail::px(end - left) +
+                  "\" height=\"20\" rx=\"3\" fill=\"" + std::string(detail::colour(i)) + "\"/>\n";
       on.out() += detail::text(end + 8, y + 15, words_of(bars[i]), "start", "en-soft");
     }
     on.out() += "<path class=\"en-axis\" d=\"M" + detail::px(left) + " 38v" + detail::px(row * double(bars.size()) + 4) + "\"/>\n";

@@ -18,9 +18,9 @@ namespace entrain::monitor::detail {
 
 struct stretch {
   std::uint64_t steps = 0;
-  double step_sum = 0;                           // for the stretch's middle
+  double step_sum = 0;  // for the stretch's middle
   double loss_sum = 0, seconds = 0, compute = 0, exposed = 0, bytes = 0, count = 0;
-  std::uint64_t finite = 0;                      // steps with a finite loss
+  std::uint64_t finite = 0;  // steps with a finite loss
   double low = std::numeric_limits<double>::infinity(), high = -std::numeric_limits<double>::infinity();
   double low_step = 0, high_step = 0;
 
@@ -39,7 +39,8 @@ struct stretch {
     s.steps = 1;
     s.step_sum = double(e.step);
     if (std::isfinite(e.loss)) s.finite = 1, s.loss_sum = s.low = s.high = e.loss, s.low_step = s.high_step = double(e.step);
-    s.seconds = e.seconds, s.compute = e.compute_seconds, s.exposed = e.exposed_seconds, s.bytes = double(e.bytes_sent), s.count = double(e.count);
+    s.seconds = e.seconds, s.compute = e.compute_seconds, s.exposed = e.exposed_seconds, s.bytes = double(e.bytes_sent),
+    s.count = double(e.count);
     return s;
   }
 };

@@ -17,21 +17,31 @@
 namespace entrain::monitor::svg::detail {
 
 // Colours that keep their distance from each other, from white and from black, also for colour-blind eyes.
-inline constexpr std::array<std::string_view, 8> palette{"#3b82f6", "#f08c2e", "#2fa36b", "#a56de2", "#e5567a", "#12a5b5", "#a88526", "#7d8590"};
+inline constexpr std::array<std::string_view, 8> palette{"#3b82f6", "#f08c2e", "#2fa36b", "#a56de2",
+                                                         "#e5567a", "#12a5b5", "#a88526", "#7d8590"};
 inline std::string_view colour(std::size_t i) { return palette[i % palette.size()]; }
 
 inline constexpr std::string_view style =
     "<style>.en-ink{fill:#1f2328}.en-soft{fill:#59636e}.en-grid{stroke:#d8dee4}.en-axis{stroke:#818b98}.en-back{fill:#fff}"
-    "@media(prefers-color-scheme:dark){.en-ink{fill:#e6edf3}.en-soft{fill:#9aa4ae}.en-grid{stroke:#30363d}.en-axis{stroke:#6e7681}.en-back{fill:#0d1117}}</style>";
+    "@media(prefers-color-scheme:dark){.en-ink{fill:#e6edf3}.en-soft{fill:#9aa4ae}.en-grid{stroke:#30363d}.en-axis{stroke:#6e7681}.en-back{"
+    "fill:#0d1117}}</style>";
 
 // Text for XML: markup is escaped, control characters (which XML forbids) are dropped.
 inline std::string escape(std::string_view text) {
   std::string out;
   for (const char c : text) switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
       default:
         if (static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t') out += c;
     }
@@ -59,7 +69,8 @@ inline double width_of(std::string_view text, double size = 13) {
   return glyphs * size * 0.56;
 }
 
-inline std::string text(double x, double y, std::string_view words, std::string_view anchor = "start", std::string_view kind = "en-soft", std::string_view more = "") {
+inline std::string text(double x, double y, std::string_view words, std::string_view anchor = "start", std::string_view kind = "en-soft",
+                        std::string_view more = "") {
   std::string out = "<text x=\"" + px(x) + "\" y=\"" + px(y) + "\" class=\"";
   ((out += kind) += "\" text-anchor=\"") += anchor;
   ((out += '"') += more) += '>';
@@ -69,12 +80,15 @@ inline std::string text(double x, double y, std::string_view words, std::string_
 // 12000 -> "12k", 0.25 -> "0.25": as many decimals as `step` needs, SI prefixes from ten thousand on, powers below 1e-4.
 // `unit` stands behind the prefix ("1.2 MB").
 inline std::string label(double value, double step, double largest, double prefix_from = 10'000, std::string_view unit = {}) {
-  const auto with_unit = [&](std::string number, std::string_view prefix) { return unit.empty() ? number.append(prefix) : number.append(" ").append(prefix).append(unit); };
+  const auto with_unit = [&](std::string number, std::string_view prefix) {
+    return unit.empty() ? number.append(prefix) : number.append(" ").append(prefix).append(unit);
+  };
   if (value == 0) return with_unit("0", "");
   constexpr std::string_view prefixes = " kMGTPE";
   if (largest < 1e-4 || largest >= 1e21) {
     char out[64];
-    return with_unit({out, std::to_chars(out, out + sizeof out, value, std::chars_format::scientific, std::abs(step / value) < 0.1 ? 1 : 0).ptr}, "");
+    return with_unit(
+        {out, std::to_chars(out, out + sizeof out, value, std::chars_format::scientific, std::abs(step / value) < 0.1 ? 1 : 0).ptr}, "");
   }
   std::size_t prefix = 0;
   if (largest >= prefix_from)
@@ -107,7 +121,8 @@ struct tick {
 class scale {
  public:
   scale() = default;
-  scale(double low, double high, bool logarithmic, double from, double to) : low_(low), high_(high), log_(logarithmic), from_(from), to_(to) {
+  scale(double low, double high, bool logarithmic, double from, double to)
+      : low_(low), high_(high), log_(logarithmic), from_(from), to_(to) {
     if (log_ && !(low_ > 0)) low_ = high_ > 0 ? high_ / 1e6 : 0.1;
     if (!(high_ > low_)) {
       const double pad = low_ == 0 ? 1 : std::abs(low_) * 0.1;
@@ -128,7 +143,8 @@ class scale {
     if (out.size() >= 2) return out;
     out.clear();
     const double step = nice_step(high_ - low_, count), largest = std::max(std::abs(low_), std::abs(high_));
-    for (double i = std::ceil(low_ / step - 1e-9); i * step <= high_ + step * 1e-9; ++i) out.push_back({i * step, label(i * step, step, largest)});
+    for (double i = std::ceil(low_ / step - 1e-9); i * step <= high_ + step * 1e-9; ++i)
+      out.push_back({i * step, label(i * step, step, largest)});
     return out;
   }
 
@@ -171,7 +187,8 @@ struct legend_entry {
 class canvas {
  public:
   canvas(double width, double height, std::string_view title, bool standalone) : width_(width) {
-    out_ = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + px(width) + ' ' + px(height) + "\" role=\"img\" font-family=\"system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif\" font-size=\"13\"";
+    out_ = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + px(width) + ' ' + px(height) +
+           "\" role=\"img\" font-family=\"system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif\" font-size=\"13\"";
     if (standalone) out_ += " width=\"" + px(width) + "\" height=\"" + px(height) + '"';
     ((out_ += ">\n<title>") += escape(title)) += "</title>\n";
     if (standalone) (out_ += style) += "\n<rect class=\"en-back\" width=\"100%\" height=\"100%\"/>\n";
@@ -186,10 +203,12 @@ class canvas {
       const double width = 24 + width_of(entry.name) + 16;
       if (x > 16 && x + width > width_) x = 16, y_ += 18;
       const std::string paint(entry.colour);
-      if (entry.area) out_ += "<rect x=\"" + px(x + 3) + "\" y=\"" + px(y_ - 10) + "\" width=\"12\" height=\"12\" rx=\"2\" fill=\"" + paint + "\" fill-opacity=\"0.85\"/>\n";
+      if (entry.area)
+        out_ += "<rect x=\"" + px(x + 3) + "\" y=\"" + px(y_ - 10) + "\" width=\"12\" height=\"12\" rx=\"2\" fill=\"" + paint +
+                "\" fill-opacity=\"0.85\"/>\n";
       else
-        out_ += "<path d=\"M" + px(x) + ' ' + px(y_ - 4) + "h18\" stroke=\"" + paint + "\" stroke-width=\"" + (entry.light ? "1.5\" stroke-opacity=\"0.4" : "2.5") + '"' +
-                (entry.dashed ? " stroke-dasharray=\"5 3\"" : "") + "/>\n";
+        out_ += "<path d=\"M" + px(x) + ' ' + px(y_ - 4) + "h18\" stroke=\"" + paint + "\" stroke-width=\"" +
+                (entry.light ? "1.5\" stroke-opacity=\"0.4" : "2.5") + '"' + (entry.dashed ? " stroke-dasharray=\"5 3\"" : "") + "/>\n";
       out_ += text(x + 24, y_, entry.name, "start", "en-ink");
       x += width;
     }
@@ -210,7 +229,8 @@ struct frame {
   double left, top, right, bottom;
   scale x_of, y_of;
 
-  frame(canvas& on, double width, double height, range xs, range ys, bool log_x, bool log_y, const std::string& x_label, const std::string& y_label) {
+  frame(canvas& on, double width, double height, range xs, range ys, bool log_x, bool log_y, const std::string& x_label,
+        const std::string& y_label) {
     if (xs.empty()) xs = {0, 1};
     if (ys.empty()) ys = {log_y ? 0.1 : 0, 1};
     top = on.y() + (y_label.empty() ? 14 : 34);
@@ -225,17 +245,19 @@ struct frame {
     if (!y_label.empty()) out += text(16, top - 14, y_label);
     for (const auto& mark : y_ticks) {
       const double y = y_of(mark.value);
-      out += "<path class=\"en-grid\" d=\"M" + px(left) + ' ' + px(y) + 'H' + px(right) + "\"/>\n" + text(left - 8, y + 4.5, mark.label, "end");
+      out += "<path class=\"en-grid\" d=\"M" + px(left) + ' ' + px(y) + 'H' + px(right) + "\"/>\n" +
+             text(left - 8, y + 4.5, mark.label, "end");
     }
     for (const auto& mark : x_of.ticks((right - left) / 80)) {
       const double x = x_of(mark.value), half = width_of(mark.label) / 2;
-      out += "<path class=\"en-axis\" d=\"M" + px(x) + ' ' + px(bottom) + "v5\"/>\n" + text(std::min(x, width - 4 - half), bottom + 19, mark.label, "middle");
+      out += "<path class=\"en-axis\" d=\"M" + px(x) + ' ' + px(bottom) + "v5\"/>\n" +
+             text(std::min(x, width - 4 - half), bottom + 19, mark.label, "middle");
     }
     out += "<path class=\"en-axis\" d=\"M" + px(left) + ' ' + px(bottom) + 'H' + px(right) + "\"/>\n";
     if (!x_label.empty()) out += text((left + right) / 2, height - 10, x_label, "middle");
     // A nested picture cuts off what lies outside of the plot.
-    out += "<svg x=\"" + px(left) + "\" y=\"" + px(top - 2) + "\" width=\"" + px(right - left + 2) + "\" height=\"" + px(bottom - top + 4) + "\" viewBox=\"" + px(left) + ' ' +
-           px(top - 2) + ' ' + px(right - left + 2) + ' ' + px(bottom - top + 4) + "\">\n";
+    out += "<svg x=\"" + px(left) + "\" y=\"" + px(top - 2) + "\" width=\"" + px(right - left + 2) + "\" height=\"" + px(bottom - top + 4) +
+           "\" viewBox=\"" + px(left) + ' ' + px(top - 2) + ' ' + px(right - left + 2) + ' ' + px(bottom - top + 4) + "\">\n";
   }
   void close(canvas& on) const { on.out() += "</svg>\n"; }
 };
