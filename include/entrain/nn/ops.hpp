@@ -72,7 +72,10 @@ struct embedding { std::size_t rows = 0, width = 0, vocabulary = 0; };
 struct causal_attention {
   std::size_t batch = 0, length = 0, heads = 0, head_width = 0;
   constexpr std::size_t width() const { return heads * head_width; }
-  constexpr std::size_t workspace_size() const { return 2 * length * length + 8 * length * head_width + 4 * length; }
+  constexpr std::size_t workspace_size() const {  // two score matrices of one head at most, its q, k, v, ... padded to vectors
+    const std::size_t rows = (length + 15) / 16 * 16, columns = (head_width + 15) / 16 * 16;
+    return 2 * rows * rows + 8 * rows * columns + 4 * rows;
+  }
 };
 
 // in[samples, channels, height, width] * weight[filters, channels, kernel, kernel] + bias -> out[samples, filters, out_height, out_width]
