@@ -128,24 +128,29 @@ inline std::string others(int ranks) {
 inline std::string expected(const std::string& how, int rank, int ranks) {
   const bool odd = rank == ranks - 1;
   const std::string last = "rank " + std::to_string(ranks - 1), rest = others(ranks);
-  const auto disagreement = [&](const std::string& call, const std::string& odd_call, const std::string& call_name, const std::string& odd_name) {
-    const auto where = "checked " + (odd ? odd_name : call_name) + " #2: ";
+  const auto disagreement = [&](const std::string& call, const std::string& odd_call) {
+    const auto& own = odd ? odd_call : call;
+    const auto where = "checked " + own.substr(0, own.find(' ')) + " #2: ";
     return where + last + " called " + odd_call + " where " + rest + " called " + call;
   };
-  if (how == "operation") return disagreement("all_reduce of 10 f32", "broadcast of 10 f32", "all_reduce", "broadcast");
-  if (how == "count") return disagreement("all_reduce of 10 f32", "all_reduce of 11 f32", "all_reduce", "all_reduce");
-  if (how == "type") return disagreement("all_reduce of 10 f32", "all_reduce of 10 bf16", "all_reduce", "all_reduce");
-  if (how == "root") return disagreement("broadcast of 10 f32 with root 1", "broadcast of 10 f32 with root 0", "broadcast", "broadcast");
-  if (how == "reduction") return disagreement("all_reduce of 10 f32 (sum)", "all_reduce of 10 f32 (maximum)", "all_reduce", "all_reduce");
-  if (how == "split") return disagreement("barrier", "split", "barrier", "split");
+  if (how == "operation") return disagreement("all_reduce of 10 f32", "broadcast of 10 f32");
+  if (how == "count") return disagreement("all_reduce of 10 f32", "all_reduce of 11 f32");
+  if (how == "type") return disagreement("all_reduce of 10 f32", "all_reduce of 10 bf16");
+  if (how == "root") return disagreement("broadcast of 10 f32 with root 1", "broadcast of 10 f32 with root 0");
+  if (how == "reduction") return disagreement("all_reduce of 10 f32 (sum)", "all_reduce of 10 f32 (maximum)");
+  if (how == "split") return disagreement("barrier", "split");
   if (how == "missing")
-    return odd ? "no error" : "checked all_reduce #2: " + last + " did not arrive within 400 ms; it was last seen in all_reduce of 10 f32 #1";
+    return odd ? "no error"
+               : "checked all_reduce #2: " + last + " did not arrive within 400 ms; it was last seen in all_reduce of 10 f32 #1";
+  if (how == "receive" && !odd) return "no error";
   if (how == "receive")
-    return odd ? "checked " + last + " of " + std::to_string(ranks) + ": receive of 10 f32 from rank 0 with tag 9 did not complete within 400 ms" : "no error";
+    return "checked " + last + " of " + std::to_string(ranks) + ": receive of 10 f32"
+                                                         " from rank 0 with tag 9 did not complete within 400 ms";
   if (how == "twice") return "checked barrier #3: this communicator has failed before";
   return "";
 }
 
-inline const std::vector<std::string> all_ways{"operation", "count", "type", "root", "reduction", "split", "missing", "receive", "twice", "pieces"};
+inline const std::vector<std::string> all_ways{"operation", "count", "type", "root", "reduction",
+                                               "split",     "missing", "receive", "twice", "pieces"};
 
 }  // namespace checked_cases

@@ -42,6 +42,7 @@ typename C::request start_barrier(C& c) {
 
 // data of the root -> data of every rank.
 template <class C, class Data>
+  requires detail::viewable<Data>
 typename C::request start_broadcast(C& c, Data&& data, int root = 0) {
   using T = detail::element_of<Data>;
   using Space = detail::space_of<Data>;
@@ -119,6 +120,7 @@ typename C::request start_reduce_scatter(C& c, In&& in, Out&& out, Op op = {}) {
 
 // out = in[rank 0], in[rank 1], .... In may be piece r of out.
 template <class C, class In, class Out>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 typename C::request start_all_gather(C& c, In&& in, Out&& out) {
   using T = detail::element_of<In>;
   using Space = detail::space_of<In>;
@@ -135,6 +137,7 @@ typename C::request start_all_gather(C& c, In&& in, Out&& out) {
 
 // The same with counts[r] elements from rank r; counts is the same on every rank.
 template <class C, class In, class Out>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 typename C::request start_all_gather_v(C& c, In&& in, Out&& out, std::span<const std::size_t> counts) {
   using T = detail::element_of<In>;
   using Space = detail::space_of<In>;
@@ -153,6 +156,7 @@ typename C::request start_all_gather_v(C& c, In&& in, Out&& out, std::span<const
 
 // all_gather whose result only the root gets; the others' out is not touched and may be empty.
 template <class C, class In, class Out>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 typename C::request start_gather(C& c, In&& in, Out&& out, int root = 0) {
   using T = detail::element_of<In>;
   using Space = detail::space_of<In>;
@@ -170,6 +174,7 @@ typename C::request start_gather(C& c, In&& in, Out&& out, int root = 0) {
 
 // Piece r of the root's in -> out of rank r; the others' in is not read and may be empty. Out may be piece r of in.
 template <class C, class In, class Out>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 typename C::request start_scatter(C& c, In&& in, Out&& out, int root = 0) {
   using T = detail::element_of<In>;
   using Space = detail::space_of<In>;
@@ -187,6 +192,7 @@ typename C::request start_scatter(C& c, In&& in, Out&& out, int root = 0) {
 
 // Piece q of rank r's in -> piece r of rank q's out; p pieces of equal size.
 template <class C, class In, class Out>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 typename C::request start_all_to_all(C& c, In&& in, Out&& out) {
   using T = detail::element_of<In>;
   using Space = detail::space_of<In>;
@@ -205,6 +211,7 @@ typename C::request start_all_to_all(C& c, In&& in, Out&& out) {
 
 // The same with send[q] elements to rank q and receive[q] elements from it, packed in rank order.
 template <class C, class In, class Out>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 typename C::request start_all_to_all_v(C& c, In&& in, std::span<const std::size_t> send, Out&& out, std::span<const std::size_t> receive) {
   using T = detail::element_of<In>;
   using Space = detail::space_of<In>;
@@ -226,6 +233,7 @@ typename C::request start_all_to_all_v(C& c, In&& in, std::span<const std::size_
 template <class C>
 void barrier(C& c) { start_barrier(c).wait(); }
 template <class C, class Data>
+  requires detail::viewable<Data>
 void broadcast(C& c, Data&& data, int root = 0) { start_broadcast(c, data, root).wait(); }
 template <class C, class In, class Out, class Op = sum>
   requires(detail::viewable<In> && detail::viewable<Out>)
@@ -240,18 +248,25 @@ template <class C, class Data, class Op = sum>
   requires(detail::viewable<Data> && !detail::viewable<Op>)
 void all_reduce(C& c, Data&& data, Op op = {}) { start_all_reduce(c, data, data, op).wait(); }
 template <class C, class In, class Out, class Op = sum>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 void reduce_scatter(C& c, In&& in, Out&& out, Op op = {}) { start_reduce_scatter(c, in, out, op).wait(); }
 template <class C, class In, class Out>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 void all_gather(C& c, In&& in, Out&& out) { start_all_gather(c, in, out).wait(); }
 template <class C, class In, class Out>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 void all_gather_v(C& c, In&& in, Out&& out, std::span<const std::size_t> counts) { start_all_gather_v(c, in, out, counts).wait(); }
 template <class C, class In, class Out>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 void gather(C& c, In&& in, Out&& out, int root = 0) { start_gather(c, in, out, root).wait(); }
 template <class C, class In, class Out>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 void scatter(C& c, In&& in, Out&& out, int root = 0) { start_scatter(c, in, out, root).wait(); }
 template <class C, class In, class Out>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 void all_to_all(C& c, In&& in, Out&& out) { start_all_to_all(c, in, out).wait(); }
 template <class C, class In, class Out>
+  requires(detail::viewable<In> && detail::viewable<Out>)
 void all_to_all_v(C& c, In&& in, std::span<const std::size_t> send, Out&& out, std::span<const std::size_t> receive) {
   start_all_to_all_v(c, in, send, out, receive).wait();
 }

@@ -55,6 +55,7 @@ struct state {
 class self {
  public:
   using slot_type = slot::communicator;
+  static constexpr bool reproducible = true;  // reductions combine in rank order, whatever the collective
   struct abilities {
     template <collective, class T, class Op, class Space>
     static constexpr bool native = std::same_as<Space, host_space>;

@@ -43,6 +43,7 @@ struct run_options {
 class threads {
  public:
   using slot_type = slot::communicator;
+  static constexpr bool reproducible = true;  // reductions combine in rank order, whatever the collective
   using request = threads_detail::request;
   struct abilities {
     template <collective, class T, class Op, class Space>

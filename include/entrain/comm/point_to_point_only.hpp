@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include <entrain/comm/concepts.hpp>
+
+// A communicator whose native collectives are hidden, so that all of them are built from messages by comm/algorithms/:
+// for testing and measuring the algorithms, and the least that a new back-end must offer.
+//
+//   comm::point_to_point_only messages{world};   // refers to world, which must outlive it
+//   comm::all_reduce(messages, values);          // a ring of messages
+//
+// Counts in the counters of the communicator that it wraps.
+
+namespace entrain::comm {
+
+template <communicator C>
+class point_to_point_only {
+ public:
+  using slot_type = slot::communicator;
+  using request = typename C::request;
+
+  explicit point_to_point_only(C& inner) : inner_(&inner) {}
+
+  int rank() const { return inner_->rank(); }
+  int size() const { return inner_->size(); }
+  traffic& counters() { return inner_->counters(); }
+  point_to_point_only split(int colour, int key) {
+    point_to_point_only part(*inner_);
+    part.own_ = std::make_shared<C>(inner_->split(colour, key));
+    part.inner_ = part.own_.get();
+    return part;
+  }
+  template <class T, class Space>
+  request start_send(view<const T, Space> data, int peer, int tag) { return inner_->start_send(data, peer, tag); }
+  template <class T, class Space>
+  request start_receive(view<T, Space> data, int peer, int tag) { return inner_->start_receive(data, peer, tag); }
+
+ private:
+  C* inner_;
+  std::shared_ptr<C> own_;  // of a part
+};
+
+}  // namespace entrain::comm
