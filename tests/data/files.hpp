@@ -75,19 +75,17 @@ inline fs::path real(const std::string& name) {
   std::error_code ignored;
   const char* given = std::getenv("ENTRAIN_DATA");
   const fs::path source_tree = fs::path(__FILE__).parent_path() / ".." / "..";
-  for (const auto& base : {given ? fs::path(given) : fs::path(), source_tree / ".." / "shared" / "data", fs::path("..") / "shared" / "data"})
+  for (const auto& base :
+       {given ? fs::path(given) : fs::path(), source_tree / ".." / "shared" / "data", fs::path("..") / "shared" / "data"})
     if (!base.empty() && fs::exists(base / name, ignored)) return base / name;
   return {};
 }
 
 // The message of the file_error that `action` throws; empty when it throws none.
-template <class Action>
-std::string file_error_of(Action action) {
+template <class Action> std::string file_error_of(Action action) {
   try {
     action();
-  } catch (const entrain::file_error& e) {
-    return e.what();
-  }
+  } catch (const entrain::file_error& e) { return e.what(); }
   return {};
 }
 

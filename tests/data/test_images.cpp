@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "catch.hpp"
 #include "files.hpp"
-
 #include <entrain/data/cifar10.hpp>
 #include <entrain/data/idx.hpp>
 #include <entrain/testing/dataset_laws.hpp>
@@ -16,7 +15,8 @@ const std::string small_images = files::idx_header(8, {3, 2, 2}) + std::string("
 const std::string small_labels = files::idx_header(8, {3}) + std::string("\x07\x00\x09", 3);
 
 data::images read(const std::string& images, const std::string& labels, const data::idx_options& options = {}) {
-  return data::detail::read_idx_images(data::detail::source("images", images, options.limits), data::detail::source("labels", labels, options.limits), options);
+  return data::detail::read_idx_images(data::detail::source("images", images, options.limits),
+                                       data::detail::source("labels", labels, options.limits), options);
 }
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
@@ -64,10 +64,8 @@ TEST_CASE("IDX with two and four dimensions, and with no images", "[data][idx]")
 }
 
 TEST_CASE("IDX cut off at every byte", "[data][idx][security]") {
-  for (std::size_t n = 0; n < small_images.size(); ++n)
-    CHECK_THROWS_AS(read(small_images.substr(0, n), small_labels), entrain::file_error);
-  for (std::size_t n = 0; n < small_labels.size(); ++n)
-    CHECK_THROWS_AS(read(small_images, small_labels.substr(0, n)), entrain::file_error);
+  for (std::size_t n = 0; n < small_images.size(); ++n) CHECK_THROWS_AS(read(small_images.substr(0, n), small_labels), entrain::file_error);
+  for (std::size_t n = 0; n < small_labels.size(); ++n) CHECK_THROWS_AS(read(small_images, small_labels.substr(0, n)), entrain::file_error);
 }
 
 TEST_CASE("IDX with any header byte changed gives data or a file_error, nothing else", "[data][idx][security]") {
@@ -77,31 +75,33 @@ TEST_CASE("IDX with any header byte changed gives data or a file_error, nothing 
       bad[at] = char(value);
       try {
         read(bad, small_labels);
-      } catch (const entrain::file_error&) {
-      }
+      } catch (const entrain::file_error&) {}
       if (at >= small_labels.size()) continue;
       bad = small_labels;
       bad[at] = char(value);
       try {
         read(small_images, bad);
-      } catch (const entrain::file_error&) {
-      }
+      } catch (const entrain::file_error&) {}
     }
   SUCCEED();
 }
 
 TEST_CASE("IDX files that lie", "[data][idx][security]") {
   refuse("\x01" + small_images.substr(1), small_labels, "images:0: this is no IDX file; expected two zero bytes, found 1 0");
-  refuse(files::idx_header(0x0d, {3, 2, 2}) + std::string(48, '\0'), small_labels, "images:2: the values are of a type that is not read; expected 8 (unsigned byte), found 13");
+  refuse(files::idx_header(0x0d, {3, 2, 2}) + std::string(48, '\0'), small_labels,
+         "images:2: the values are of a type that is not read; expected 8 (unsigned byte), found 13");
   refuse(small_labels, small_labels, "images:3: wrong number of dimensions; expected 2 to 4, found 1");
   refuse(files::idx_header(8, {3, 1, 1, 1, 1}) + "abc", small_labels, "found 5");
   refuse(small_images, small_images, "labels:3: wrong number of dimensions; expected 1, found 3");
-  refuse(files::idx_header(8, {3, 0xffffffffu, 1}) + "abc", small_labels, "images:16: the file is too small for the values that its dimensions announce; expected 12884901885 bytes, found 3 bytes");
+  refuse(files::idx_header(8, {3, 0xffffffffu, 1}) + "abc", small_labels,
+         "images:16: the file is too small for the values that its dimensions announce; expected 12884901885 bytes, found 3 bytes");
   refuse(files::idx_header(8, {0xffffffffu, 0xffffffffu, 0xffffffffu}), small_labels, "images:12: the product of the dimensions overflows");
   refuse(files::idx_header(8, {0x80000000u, 0x80000000u, 4}), small_labels, "images:12: the product of the dimensions overflows");
   refuse(files::idx_header(8, {3, 0, 2}), small_labels, "images:8: a dimension is zero");
-  refuse(small_images, files::idx_header(8, {3}) + std::string("\x07\x0a\x00", 3), "labels:9: label out of range; expected below 10, found 10");
-  refuse(small_images, files::idx_header(8, {2}) + std::string(2, '\0'), "images:4: images and labels differ in number; expected 2 images, as many as labels, found 3");
+  refuse(small_images, files::idx_header(8, {3}) + std::string("\x07\x0a\x00", 3),
+         "labels:9: label out of range; expected below 10, found 10");
+  refuse(small_images, files::idx_header(8, {2}) + std::string(2, '\0'),
+         "images:4: images and labels differ in number; expected 2 images, as many as labels, found 3");
   refuse(small_images + "x", small_labels, "images:28: bytes follow after the end of the data; expected the end of the file, found 1 byte");
   refuse(small_images, small_labels + "xyz", "labels:11: bytes follow");
   refuse("", small_labels, "images:0: the file ends within the IDX magic number; expected 4 bytes, found 0 bytes");
@@ -138,8 +138,7 @@ TEST_CASE("gzip cut off or changed at every byte", "[data][gzip][security]") {
       bad[at] = char(bad[at] ^ (1 << bit));
       try {
         read(bad, small_labels);
-      } catch (const entrain::file_error&) {
-      }
+      } catch (const entrain::file_error&) {}
     }
   auto wrong_sum = packed;
   wrong_sum[packed.size() - 6] = char(wrong_sum[packed.size() - 6] ^ 1);
@@ -154,7 +153,8 @@ TEST_CASE("gzip bombs are refused before memory is taken", "[data][gzip][securit
   const std::string zeros = files::idx_header(8, {1 << 16, 32, 32}) + std::string(std::size_t{1} << 26, '\0');
   const std::string labels = files::idx_header(8, {1 << 16}) + std::string(1 << 16, '\0');
   const auto bomb = files::gzip(zeros);
-  refuse(bomb, labels, "images:16: the file is too small for the values that its dimensions announce; expected 67108864 bytes, found at most");
+  refuse(bomb, labels,
+         "images:16: the file is too small for the values that its dimensions announce; expected 67108864 bytes, found at most");
   data::idx_options trusting;
   trusting.limits.ratio = 2000;
   CHECK(read(bomb, labels, trusting).size() == 1 << 16);

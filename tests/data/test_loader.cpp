@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "catch.hpp"
-
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <new>
 #include <thread>
 
+#include "catch.hpp"
 #include <entrain/data/loader.hpp>
 #include <entrain/data/memory.hpp>
 #include <entrain/data/synthetic.hpp>

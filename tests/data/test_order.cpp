@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "catch.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <set>
 
+#include "catch.hpp"
 #include <entrain/data/order.hpp>
 
 namespace data = entrain::data;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "catch.hpp"
-#include "files.hpp"
-
 #include <clocale>
 #include <set>
 
+#include "catch.hpp"
+#include "files.hpp"
 #include <entrain/data/bytes.hpp>
 #include <entrain/data/csv.hpp>
 #include <entrain/testing/dataset_laws.hpp>
@@ -112,17 +111,19 @@ TEST_CASE("folders are read in the order of their paths", "[data][bytes]") {
     for (std::uint64_t i = 0; i < d.size(); ++i) out += sample(d, i).substr(2);
     return out;
   };
-  CHECK(text(data::bytes(f.path(""), {.context = 1})) == "ACZB" );
+  CHECK(text(data::bytes(f.path(""), {.context = 1})) == "ACZB");
   CHECK(text(data::bytes(f.path(""), {.context = 1, .extensions = {".txt"}})) == "AZB");
   CHECK(text(data::bytes(f.path(""), {.context = 1, .binary = true})) == std::string("ACZBP\0G", 7));
   CHECK(text(data::bytes(f.write("pair.bin", std::string("\0x", 2)), {.context = 1})) == std::string("\0x", 2));
 
-  CHECK(contains(file_error_of([&] { data::bytes(f.path(""), {.extensions = {".none"}}); }), "expected files with text and an extension of .none, found 0 files"));
+  CHECK(contains(file_error_of([&] { data::bytes(f.path(""), {.extensions = {".none"}}); }),
+                 "expected files with text and an extension of .none, found 0 files"));
   CHECK(contains(file_error_of([&] { data::bytes(f.path(""), {.context = 1, .size_limit = 2}); }), "larger than the limit"));
   CHECK(contains(file_error_of([&] { data::bytes(f.path("b.txt"), {.context = 4}); }), "expected 5 bytes, found 1 byte"));
   CHECK(contains(file_error_of([&] { data::bytes(f.path("empty.txt"), {.context = 4}); }), "found 0 bytes"));
   CHECK(contains(file_error_of([&] { data::bytes(f.path("nothing")); }), "cannot be found"));
-  CHECK(contains(file_error_of([&] { data::bytes(f.write("long.txt", "123456"), {.size_limit = 5}); }), "expected at most 5 bytes, found 6 bytes"));
+  CHECK(contains(file_error_of([&] { data::bytes(f.write("long.txt", "123456"), {.size_limit = 5}); }),
+                 "expected at most 5 bytes, found 6 bytes"));
 }
 
 TEST_CASE("tiny Shakespeare", "[data][bytes][real]") {
@@ -199,8 +200,7 @@ TEST_CASE("CSV that is none", "[data][csv][security]") {
   for (std::size_t n = 0; n <= good.size(); ++n) {
     try {
       labelled(good.substr(0, n));
-    } catch (const entrain::file_error&) {
-    }
+    } catch (const entrain::file_error&) {}
   }
 }
 

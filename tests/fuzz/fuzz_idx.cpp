@@ -20,12 +20,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t siz
   namespace data = entrain::data;
   try {
     const data::read_limits limits{.bytes = 1 << 24};
-    const auto d = data::detail::read_idx_images(data::detail::source("images", std::string(bytes + label_bytes, size - 1 - label_bytes), limits),
-                                                 data::detail::source("labels", std::string(bytes, label_bytes), limits), {});
+    const auto d =
+        data::detail::read_idx_images(data::detail::source("images", std::string(bytes + label_bytes, size - 1 - label_bytes), limits),
+                                      data::detail::source("labels", std::string(bytes, label_bytes), limits), {});
     entrain::labelled_batch batch;
     const std::uint64_t ends[] = {0, d.size() - 1};
     if (d.size() > 0) d.fill(ends, batch);
-  } catch (const entrain::file_error&) {
-  }
+  } catch (const entrain::file_error&) {}
   return 0;
 }

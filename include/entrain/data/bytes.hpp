@@ -35,12 +35,12 @@ enum class vocabulary {
 };
 
 struct bytes_options {
-  std::size_t context = 64;                            // tokens a sample
-  std::size_t stride = 1;                              // bytes from one sample to the next
+  std::size_t context = 64;  // tokens a sample
+  std::size_t stride = 1;    // bytes from one sample to the next
   data::vocabulary vocabulary = data::vocabulary::full;
-  std::vector<std::string> extensions = {};            // of a folder's files, such as ".txt"; empty takes all
-  bool binary = false;                                 // also a folder's binary files
-  std::uint64_t size_limit = std::uint64_t{1} << 30;   // bytes in all; more is an error
+  std::vector<std::string> extensions = {};           // of a folder's files, such as ".txt"; empty takes all
+  bool binary = false;                                // also a folder's binary files
+  std::uint64_t size_limit = std::uint64_t{1} << 30;  // bytes in all; more is an error
 };
 
 class bytes {
@@ -48,10 +48,13 @@ class bytes {
   using batch_type = token_batch;
 
   explicit bytes(const std::filesystem::path& file_or_folder, const bytes_options& options = {})
-      : bytes(detail::read_corpus(file_or_folder, options.extensions, options.binary, options.size_limit), options, file_or_folder.string()) {}
+      : bytes(detail::read_corpus(file_or_folder, options.extensions, options.binary, options.size_limit), options,
+              file_or_folder.string()) {}
 
   // The text itself rather than a path.
-  static bytes from_string(std::string text, const bytes_options& options = {}) { return bytes(std::move(text), options, "data::bytes::from_string"); }
+  static bytes from_string(std::string text, const bytes_options& options = {}) {
+    return bytes(std::move(text), options, "data::bytes::from_string");
+  }
 
   std::uint64_t size() const { return length_ < context_ + 1 ? 0 : (length_ - context_ - 1) / stride_ + 1; }
   std::size_t context() const { return context_; }
@@ -63,7 +66,9 @@ class bytes {
     batch.resize(indices.size(), context_);
     const auto samples = size();
     for (std::size_t i = 0; i < indices.size(); ++i) {
-      if (indices[i] >= samples) throw usage_error("data::bytes::fill", "no such sample", entrain::detail::text("index < ", samples), entrain::detail::text(indices[i]));
+      if (indices[i] >= samples)
+        throw usage_error("data::bytes::fill", "no such sample", entrain::detail::text("index < ", samples),
+                          entrain::detail::text(indices[i]));
       const auto* from = reinterpret_cast<const std::uint8_t*>(table_->tokens.data()) + first_ + indices[i] * stride_;
       std::copy_n(from, context_, batch.inputs.begin() + std::ptrdiff_t(i * context_));
       std::copy_n(from + 1, context_, batch.targets.begin() + std::ptrdiff_t(i * context_));
@@ -72,7 +77,8 @@ class bytes {
 
   // The first `fraction` of the text and the rest, with one vocabulary.
   std::pair<bytes, bytes> split(double fraction) const {
-    if (!(fraction >= 0 && fraction <= 1)) throw usage_error("data::bytes::split", "the fraction makes no sense", "0 to 1", entrain::detail::text(fraction));
+    if (!(fraction >= 0 && fraction <= 1))
+      throw usage_error("data::bytes::split", "the fraction makes no sense", "0 to 1", entrain::detail::text(fraction));
     const auto cut = std::min(length_, std::uint64_t(fraction * double(length_)));
     std::pair<bytes, bytes> parts{*this, *this};
     parts.first.length_ = cut;
@@ -96,7 +102,9 @@ class bytes {
     out.reserve(text.size());
     for (const char c : text) {
       const auto token = table_->token_of[std::uint8_t(c)];
-      if (token < 0) throw usage_error("data::bytes::encode", "a byte is not in the vocabulary", "a byte of the text", entrain::detail::text("byte ", int(std::uint8_t(c))));
+      if (token < 0)
+        throw usage_error("data::bytes::encode", "a byte is not in the vocabulary", "a byte of the text",
+                          entrain::detail::text("byte ", int(std::uint8_t(c))));
       out.push_back(token);
     }
     return out;
@@ -106,7 +114,8 @@ class bytes {
     out.reserve(tokens.size());
     for (const auto token : tokens) {
       if (token < 0 || std::size_t(token) >= table_->size)
-        throw usage_error("data::bytes::decode", "no such token", entrain::detail::text("0 to ", table_->size - 1), entrain::detail::text(token));
+        throw usage_error("data::bytes::decode", "no such token", entrain::detail::text("0 to ", table_->size - 1),
+                          entrain::detail::text(token));
       out.push_back(char(table_->byte_of[std::size_t(token)]));
     }
     return out;
@@ -138,7 +147,8 @@ class bytes {
   }
 
   static std::size_t at_least_one(std::size_t value, const char* what) {
-    if (value == 0 || value > (std::size_t{1} << 40)) throw usage_error("data::bytes", std::string("the ") + what + " makes no sense", "at least 1", entrain::detail::text(value));
+    if (value == 0 || value > (std::size_t{1} << 40))
+      throw usage_error("data::bytes", std::string("the ") + what + " makes no sense", "at least 1", entrain::detail::text(value));
     return value;
   }
 

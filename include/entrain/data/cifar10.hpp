@@ -24,7 +24,8 @@ struct cifar_options {
 
 namespace detail {
 
-inline void append_cifar(source& in, std::size_t label_bytes, std::size_t classes, std::vector<std::uint8_t>& pixels, std::vector<std::uint8_t>& labels) {
+inline void append_cifar(source& in, std::size_t label_bytes, std::size_t classes, std::vector<std::uint8_t>& pixels,
+                         std::vector<std::uint8_t>& labels) {
   constexpr std::size_t image = 3 * 32 * 32;
   const std::size_t record = label_bytes + image;
   const std::string all = in.read_text();
@@ -40,7 +41,8 @@ inline void append_cifar(source& in, std::size_t label_bytes, std::size_t classe
   }
 }
 
-inline images read_cifar(const std::vector<std::filesystem::path>& files, std::size_t label_bytes, std::size_t classes, const cifar_options& options) {
+inline images read_cifar(const std::vector<std::filesystem::path>& files, std::size_t label_bytes, std::size_t classes,
+                         const cifar_options& options) {
   std::vector<std::uint8_t> pixels, labels;
   for (const auto& path : files) {
     source in(path, options.limits);

@@ -77,14 +77,16 @@ inline float csv_number(const csv_table& table, const csv_field& field) {
   // std::from_chars cannot tell too large from too small; what is too small for a double is zero for us
   const bool tiny = result.ec == std::errc::result_out_of_range && (t.find("e-") != t.npos || t.find("E-") != t.npos);
   if (tiny) value = 0;
-  if (t.empty() || result.ptr != t.data() + t.size() || (result.ec != std::errc{} && !tiny) || !(std::abs(value) <= double(std::numeric_limits<float>::max())))
+  if (t.empty() || result.ptr != t.data() + t.size() || (result.ec != std::errc{} && !tiny) ||
+      !(std::abs(value) <= double(std::numeric_limits<float>::max())))
     throw table.bad(field, "this is no number that fits a float", "a finite number");
   return float(value);
 }
 
 inline std::int32_t csv_label(const csv_table& table, const csv_field& field) {
   const float value = csv_number(table, field);
-  if (value < 0 || value != std::floor(value) || value > 16777215.0f) throw table.bad(field, "this is no class label", "a whole number from 0 (or label_names)");
+  if (value < 0 || value != std::floor(value) || value > 16777215.0f)
+    throw table.bad(field, "this is no class label", "a whole number from 0 (or label_names)");
   return std::int32_t(value);
 }
 
@@ -104,7 +106,8 @@ inline labelled_samples make_csv_labelled(source in, const csv_labelled_options&
     for (std::size_t c = 0; c < table.columns; ++c) {
       const auto& field = table.at(r, c);
       if (c != label) features.push_back(csv_number(table, field));
-      else if (options.label_names) labels.push_back(std::int32_t(std::lower_bound(names.begin(), names.end(), field.text) - names.begin()));
+      else if (options.label_names)
+        labels.push_back(std::int32_t(std::lower_bound(names.begin(), names.end(), field.text) - names.begin()));
       else labels.push_back(csv_label(table, field));
     }
   return labelled_samples(std::move(features), std::move(labels), std::move(names));

@@ -41,10 +41,12 @@ inline idx_array read_idx(source& in, std::size_t fewest_dims, std::size_t most_
   in.read(magic.data(), 4, "the IDX magic number");
   if (magic[0] != 0 || magic[1] != 0)
     throw file_error(in.where(0), "this is no IDX file", "two zero bytes", text(int(magic[0]), " ", int(magic[1])));
-  if (magic[2] != 0x08) throw file_error(in.where(2), "the values are of a type that is not read", "8 (unsigned byte)", text(int(magic[2])));
+  if (magic[2] != 0x08)
+    throw file_error(in.where(2), "the values are of a type that is not read", "8 (unsigned byte)", text(int(magic[2])));
   const std::size_t rank = magic[3];
   if (rank < fewest_dims || rank > most_dims)
-    throw file_error(in.where(3), "wrong number of dimensions", fewest_dims == most_dims ? text(fewest_dims) : text(fewest_dims, " to ", most_dims), text(rank));
+    throw file_error(in.where(3), "wrong number of dimensions",
+                     fewest_dims == most_dims ? text(fewest_dims) : text(fewest_dims, " to ", most_dims), text(rank));
   idx_array out;
   std::uint64_t count = 1;
   for (std::size_t d = 0; d < rank; ++d) {
@@ -68,14 +70,17 @@ inline images read_idx_images(source image_file, source label_file, const idx_op
   auto labels = read_idx(label_file, 1, 1);
   for (std::size_t i = 0; i < labels.values.size(); ++i)
     if (labels.values[i] >= options.classes)
-      throw file_error(label_file.where(labels.header + i), "label out of range", text("below ", options.classes), text(int(labels.values[i])));
+      throw file_error(label_file.where(labels.header + i), "label out of range", text("below ", options.classes),
+                       text(int(labels.values[i])));
   auto pixels = read_idx(image_file, 2, 4);
   if (pixels.dims[0] != labels.dims[0])
-    throw file_error(image_file.where(4), "images and labels differ in number", text(labels.dims[0], " images, as many as labels"), text(pixels.dims[0]));
+    throw file_error(image_file.where(4), "images and labels differ in number", text(labels.dims[0], " images, as many as labels"),
+                     text(pixels.dims[0]));
   const auto rank = pixels.dims.size();
   const std::array<std::size_t, 3> shape = {rank == 4 ? std::size_t(pixels.dims[1]) : 1, rank == 2 ? 1 : std::size_t(pixels.dims[rank - 2]),
                                             std::size_t(pixels.dims[rank - 1])};
-  return images(std::move(pixels.values), std::move(labels.values), shape, options.classes).normalised({{options.mean}, {options.deviation}});
+  return images(std::move(pixels.values), std::move(labels.values), shape, options.classes)
+      .normalised({{options.mean}, {options.deviation}});
 }
 
 }  // namespace detail

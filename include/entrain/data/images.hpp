@@ -33,7 +33,8 @@ class images {
   images(std::vector<std::uint8_t> pixels, std::vector<std::uint8_t> labels, std::array<std::size_t, 3> shape, std::size_t classes)
       : shape_(shape), classes_(classes), count_(labels.size()) {
     if (features() == 0 || pixels.size() % features() != 0 || pixels.size() / features() != labels.size())
-      throw usage_error("data::images", "pixels and labels do not fit", entrain::detail::text(labels.size(), " images of ", features(), " pixels"),
+      throw usage_error("data::images", "pixels and labels do not fit",
+                        entrain::detail::text(labels.size(), " images of ", features(), " pixels"),
                         entrain::detail::text(pixels.size(), " pixels"));
     store_ = std::make_shared<const store>(store{std::move(pixels), std::move(labels)});
     *this = normalised({});
@@ -51,7 +52,9 @@ class images {
     const std::size_t plane = shape_[1] * shape_[2];
     float* out = batch.inputs.data();
     for (std::size_t i = 0; i < indices.size(); ++i) {
-      if (indices[i] >= count_) throw usage_error("data::images::fill", "no such sample", entrain::detail::text("index < ", count_), entrain::detail::text(indices[i]));
+      if (indices[i] >= count_)
+        throw usage_error("data::images::fill", "no such sample", entrain::detail::text("index < ", count_),
+                          entrain::detail::text(indices[i]));
       const auto index = std::size_t(first_ + indices[i]);
       const std::uint8_t* in = store_->pixels.data() + index * features();
       for (std::size_t c = 0; c < shape_[0]; ++c) {
@@ -76,7 +79,8 @@ class images {
   images normalised(const normalisation& n) const {
     const auto fits = [&](std::size_t values) { return values == 1 || values == shape_[0]; };
     if (!fits(n.mean.size()) || !fits(n.deviation.size()))
-      throw usage_error("data::images::normalised", "means and deviations do not fit the channels", entrain::detail::text("1 or ", shape_[0], " of each"),
+      throw usage_error("data::images::normalised", "means and deviations do not fit the channels",
+                        entrain::detail::text("1 or ", shape_[0], " of each"),
                         entrain::detail::text(n.mean.size(), " and ", n.deviation.size()));
     for (const float d : n.deviation)
       if (!(d > 0)) throw usage_error("data::images::normalised", "a deviation is not positive", "above 0", entrain::detail::text(d));

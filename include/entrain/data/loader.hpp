@@ -31,7 +31,7 @@ namespace entrain::data {
 
 struct loader_options {
   std::uint64_t seed = 0;
-  std::uint64_t batch = 1;       // samples a step, over all ranks
+  std::uint64_t batch = 1;  // samples a step, over all ranks
   int rank = 0, ranks = 1;
   std::uint64_t first_step = 0;  // counted over all epochs
   bool shuffle = true;
@@ -39,15 +39,15 @@ struct loader_options {
 };
 
 // The dataset must outlive the loader. One thread at a time may call its members.
-template <dataset Dataset>
-class loader {
+template <dataset Dataset> class loader {
  public:
   using batch_type = typename Dataset::batch_type;
 
   explicit loader(const Dataset& data, const loader_options& options = {})
       : data_(&data), options_(options), order_{data.size(), options.seed, options.shuffle} {
     if (options.ranks < 1 || options.rank < 0 || options.rank >= options.ranks)
-      throw usage_error("data::loader", "no such rank", entrain::detail::text("0 <= rank < ", options.ranks), entrain::detail::text(options.rank));
+      throw usage_error("data::loader", "no such rank", entrain::detail::text("0 <= rank < ", options.ranks),
+                        entrain::detail::text(options.rank));
     position_of(order_, 0, options.batch, 0, 1);  // throws where there is nothing to load
     if (options.prefetch) {
       try {
@@ -85,9 +85,11 @@ class loader {
   // About the batch that next() returned last; call them after the first next().
   std::uint64_t step() const { return current_ ? current_->step : options_.first_step; }
   std::uint64_t epoch() const { return step() / steps_in_epoch(); }
-  std::uint64_t global_count() const { return current_ ? current_->position.global_count : 0; }    // samples over all ranks
-  std::uint64_t samples_before() const { return current_ ? current_->position.own.first : 0; }      // place in the step of this rank's first
-  std::span<const std::uint64_t> indices() const { return current_ ? std::span<const std::uint64_t>(current_->indices) : std::span<const std::uint64_t>(); }
+  std::uint64_t global_count() const { return current_ ? current_->position.global_count : 0; }  // samples over all ranks
+  std::uint64_t samples_before() const { return current_ ? current_->position.own.first : 0; }   // place in the step of this rank's first
+  std::span<const std::uint64_t> indices() const {
+    return current_ ? std::span<const std::uint64_t>(current_->indices) : std::span<const std::uint64_t>();
+  }
 
   std::uint64_t steps_in_epoch() const { return steps_per_epoch(order_.n, options_.batch); }
   double seconds_waited() const { return last_wait_; }         // in the last next()
@@ -111,9 +113,7 @@ class loader {
       s.indices.reserve((options_.batch < order_.n ? options_.batch : order_.n) / std::uint64_t(options_.ranks) + 1);
       s.position = step_indices(order_, step, options_.batch, std::uint64_t(options_.rank), std::uint64_t(options_.ranks), s.indices);
       data_->fill(std::span<const std::uint64_t>(s.indices), s.batch);
-    } catch (...) {
-      s.error = described(s, std::current_exception());
-    }
+    } catch (...) { s.error = described(s, std::current_exception()); }
   }
 
   // The same error, wrapped in one that says which step and samples it hit.
@@ -126,13 +126,13 @@ class loader {
         std::rethrow_exception(original);
       } catch (const std::exception& e) {
         reason = e.what();
-        std::throw_with_nested(error("data::loader, step " + std::to_string(s.step) + ", samples" + samples, "the batch could not be filled: " + reason));
+        std::throw_with_nested(
+            error("data::loader, step " + std::to_string(s.step) + ", samples" + samples, "the batch could not be filled: " + reason));
       } catch (...) {
-        std::throw_with_nested(error("data::loader, step " + std::to_string(s.step) + ", samples" + samples, "the batch could not be filled: " + reason));
+        std::throw_with_nested(
+            error("data::loader, step " + std::to_string(s.step) + ", samples" + samples, "the batch could not be filled: " + reason));
       }
-    } catch (...) {
-      return std::current_exception();
-    }
+    } catch (...) { return std::current_exception(); }
     return original;
   }
 
@@ -174,9 +174,7 @@ class loader {
   std::thread filler_;  // last: it uses all the others
 };
 
-template <class Dataset>
-loader(const Dataset&, const loader_options&) -> loader<Dataset>;
-template <class Dataset>
-loader(const Dataset&) -> loader<Dataset>;
+template <class Dataset> loader(const Dataset&, const loader_options&) -> loader<Dataset>;
+template <class Dataset> loader(const Dataset&) -> loader<Dataset>;
 
 }  // namespace entrain::data

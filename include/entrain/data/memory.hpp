@@ -22,8 +22,7 @@ namespace entrain::data {
 namespace detail {
 
 // Rows of equal length, shared, of which [first, first + count) are looked at.
-template <class T>
-class rows {
+template <class T> class rows {
  public:
   rows(std::vector<T> values, std::uint64_t count, const char* what) : count_(count), width_(count ? values.size() / count : 0) {
     if (values.size() != count_ * width_)
@@ -34,7 +33,8 @@ class rows {
   std::uint64_t size() const { return count_; }
   std::size_t width() const { return width_; }
   const T* row(std::uint64_t i) const {
-    if (i >= count_) throw usage_error("data::memory::fill", "no such sample", entrain::detail::text("index < ", count_), entrain::detail::text(i));
+    if (i >= count_)
+      throw usage_error("data::memory::fill", "no such sample", entrain::detail::text("index < ", count_), entrain::detail::text(i));
     return values_->data() + (first_ + i) * width_;
   }
   void copy(std::span<const std::uint64_t> indices, T* out) const {
@@ -65,7 +65,9 @@ class labelled_samples {
 
   // features: samples x features, row by row; labels: one a sample, from 0. class_names may stay empty.
   labelled_samples(std::vector<float> features, std::vector<std::int32_t> labels, std::vector<std::string> class_names = {})
-      : features_(std::move(features), labels.size(), "features"), labels_(labels, labels.size(), "labels"), class_names_(std::move(class_names)) {
+      : features_(std::move(features), labels.size(), "features"),
+        labels_(labels, labels.size(), "labels"),
+        class_names_(std::move(class_names)) {
     for (const auto label : labels) {
       if (label < 0) throw usage_error("data::labelled_samples", "a label is negative", "labels from 0", entrain::detail::text(label));
       classes_ = std::max(classes_, std::size_t(label) + 1);

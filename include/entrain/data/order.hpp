@@ -104,10 +104,12 @@ struct step_position {
   slice own;                         // this rank's part of them, relative to the step
 };
 
-inline step_position position_of(const sample_order& order, std::uint64_t step, std::uint64_t global_batch, std::uint64_t rank, std::uint64_t ranks) {
+inline step_position position_of(const sample_order& order, std::uint64_t step, std::uint64_t global_batch, std::uint64_t rank,
+                                 std::uint64_t ranks) {
   if (order.n == 0) throw usage_error("data::position_of", "there are no samples to order", "at least 1 sample", "0");
   if (global_batch == 0) throw usage_error("data::position_of", "the global batch is empty", "at least 1 sample", "0");
-  if (rank >= ranks) throw usage_error("data::position_of", "no such rank", entrain::detail::text("rank < ", ranks), entrain::detail::text(rank));
+  if (rank >= ranks)
+    throw usage_error("data::position_of", "no such rank", entrain::detail::text("rank < ", ranks), entrain::detail::text(rank));
   const auto steps = steps_per_epoch(order.n, global_batch);
   step_position p;
   p.epoch = step / steps;

@@ -30,21 +30,18 @@ namespace entrain::testing {
 
 namespace detail {
 
-template <class T>
-bool same_row(const std::vector<T>& a, std::size_t i, const std::vector<T>& b, std::size_t j, std::size_t width) {
+template <class T> bool same_row(const std::vector<T>& a, std::size_t i, const std::vector<T>& b, std::size_t j, std::size_t width) {
   return width == 0 || std::memcmp(a.data() + i * width, b.data() + j * width, width * sizeof(T)) == 0;  // bits, so that NaN equals itself
 }
 
 // The library's own batches.
-template <class B>
-struct batch_access {
+template <class B> struct batch_access {
   static constexpr bool counts = requires(const B& b) { sample_count(b); };
   static constexpr bool compares = requires(const B& b) { same_sample(b, std::size_t{}, b, std::size_t{}); };
   static std::size_t count(const B& b) { return sample_count(b); }
   static bool same(const B& a, std::size_t i, const B& b, std::size_t j) { return same_sample(a, i, b, j); }
 };
-template <>
-struct batch_access<token_batch> {
+template <> struct batch_access<token_batch> {
   static constexpr bool counts = true, compares = true;
   static std::size_t count(const token_batch& b) {
     return b.inputs.size() == b.samples * b.length && b.targets.size() == b.inputs.size() ? b.samples : ~std::size_t{0};
@@ -53,8 +50,7 @@ struct batch_access<token_batch> {
     return a.length == b.length && same_row(a.inputs, i, b.inputs, j, a.length) && same_row(a.targets, i, b.targets, j, a.length);
   }
 };
-template <>
-struct batch_access<labelled_batch> {
+template <> struct batch_access<labelled_batch> {
   static constexpr bool counts = true, compares = true;
   static std::size_t count(const labelled_batch& b) {
     return b.inputs.size() == b.samples * b.features && b.targets.size() == b.samples ? b.samples : ~std::size_t{0};
@@ -63,8 +59,7 @@ struct batch_access<labelled_batch> {
     return a.features == b.features && same_row(a.inputs, i, b.inputs, j, a.features) && a.targets[i] == b.targets[j];
   }
 };
-template <>
-struct batch_access<regression_batch> {
+template <> struct batch_access<regression_batch> {
   static constexpr bool counts = true, compares = true;
   static std::size_t count(const regression_batch& b) {
     return b.inputs.size() == b.samples * b.features && b.targets.size() == b.samples * b.outputs ? b.samples : ~std::size_t{0};
@@ -82,16 +77,16 @@ inline void dataset_law(bool holds, const std::string& what, const std::string& 
 }  // namespace detail
 
 // Looks at up to `samples` samples chosen over the whole dataset.
-template <data::dataset D>
-void check_dataset(const D& d, std::size_t samples = 64, std::uint64_t seed = 1) {
+template <data::dataset D> void check_dataset(const D& d, std::size_t samples = 64, std::uint64_t seed = 1) {
   using batch = typename D::batch_type;
   using access = detail::batch_access<batch>;
   using indices = std::vector<std::uint64_t>;
   const auto fill = [&](const indices& which, batch& into) { d.fill(std::span<const std::uint64_t>(which), into); };
   const auto count_is = [](const batch& b, std::size_t n) {
     if constexpr (access::counts)
-      detail::dataset_law(access::count(b) == n, "a batch must hold one sample an index, and its arrays must fit its sizes", std::to_string(n) + " samples",
-                  access::count(b) == ~std::size_t{0} ? "arrays of other sizes" : std::to_string(access::count(b)));
+      detail::dataset_law(access::count(b) == n, "a batch must hold one sample an index, and its arrays must fit its sizes",
+                          std::to_string(n) + " samples",
+                          access::count(b) == ~std::size_t{0} ? "arrays of other sizes" : std::to_string(access::count(b)));
   };
 
   const std::uint64_t size = d.size();
@@ -115,11 +110,14 @@ void check_dataset(const D& d, std::size_t samples = 64, std::uint64_t seed = 1)
   if constexpr (access::compares)
     for (std::size_t i = 0; i < some.size(); ++i) {
       const auto which = "sample " + std::to_string(some[i]);
-      detail::dataset_law(access::same(once, i, again, i), "the same indices must give the same batch", which, "another value at the second call");
-      detail::dataset_law(access::same(once, i, reversed, some.size() - 1 - i), "samples must come in the order of the indices", which, "another sample in its place");
+      detail::dataset_law(access::same(once, i, again, i), "the same indices must give the same batch", which,
+                          "another value at the second call");
+      detail::dataset_law(access::same(once, i, reversed, some.size() - 1 - i), "samples must come in the order of the indices", which,
+                          "another sample in its place");
       fill({some[i]}, single);
       count_is(single, 1);
-      detail::dataset_law(access::same(once, i, single, 0), "a sample must not depend on the others of its batch", which, "another value when asked for alone");
+      detail::dataset_law(access::same(once, i, single, 0), "a sample must not depend on the others of its batch", which,
+                          "another value when asked for alone");
     }
   fill({}, again);  // a batch that held something becomes empty
   count_is(again, 0);

@@ -31,7 +31,8 @@ inline std::vector<std::filesystem::path> corpus_files(const std::filesystem::pa
       if (fs::is_directory(kind)) entry.disable_recursion_pending();
       continue;
     }
-    const bool wanted = extensions.empty() || std::find(extensions.begin(), extensions.end(), path.extension().string()) != extensions.end();
+    const bool wanted =
+        extensions.empty() || std::find(extensions.begin(), extensions.end(), path.extension().string()) != extensions.end();
     if (fs::is_regular_file(kind) && wanted) found.emplace_back(path.lexically_relative(folder).generic_string(), path);
   }
   if (failed) throw file_error(folder.string(), "the folder cannot be read: " + failed.message());
@@ -43,7 +44,8 @@ inline std::vector<std::filesystem::path> corpus_files(const std::filesystem::pa
 
 inline bool looks_binary(std::string_view content) { return content.substr(0, 8192).find('\0') != std::string_view::npos; }
 
-inline std::string read_corpus(const std::filesystem::path& path, const std::vector<std::string>& extensions, bool binary, std::uint64_t limit) {
+inline std::string read_corpus(const std::filesystem::path& path, const std::vector<std::string>& extensions, bool binary,
+                               std::uint64_t limit) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(path, ignored)) return source(path, {.bytes = limit}, false).read_text();
   std::string all;
@@ -51,15 +53,16 @@ inline std::string read_corpus(const std::filesystem::path& path, const std::vec
   for (const auto& file : files) {
     source in(file, {.bytes = limit}, false);
     if (in.remaining() > limit - all.size())
-      throw file_error(file.string(), "the folder's files are together larger than the limit (bytes_options::size_limit)", "at most " + in_bytes(limit),
-                       in_bytes(all.size() + in.remaining()) + " up to this file");
+      throw file_error(file.string(), "the folder's files are together larger than the limit (bytes_options::size_limit)",
+                       "at most " + in_bytes(limit), in_bytes(all.size() + in.remaining()) + " up to this file");
     const auto content = in.read_text();
     if (binary || !looks_binary(content)) all += content;
   }
   if (all.empty()) {
     std::string wanted;
     for (const auto& e : extensions) wanted += " " + e;
-    throw file_error(path.string(), "the folder holds no text", "files with text" + (wanted.empty() ? wanted : " and an extension of" + wanted),
+    throw file_error(path.string(), "the folder holds no text",
+                     "files with text" + (wanted.empty() ? wanted : " and an extension of" + wanted),
                      text(files.size(), " files, empty or binary"));
   }
   return all;

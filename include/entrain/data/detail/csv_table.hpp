@@ -31,15 +31,18 @@ struct csv_table {
   const csv_field& at(std::size_t row, std::size_t column) const { return fields[row * columns + column]; }
   file_error bad(const csv_field& field, const char* wrong, const char* expected) const {
     const auto shown = field.text.substr(0, 40);
-    return {entrain::detail::text(file, ':', field.offset), entrain::detail::text(wrong, " (data row ", std::size_t(&field - fields.data()) / columns + 1, ", column ",
-            std::size_t(&field - fields.data()) % columns + 1, ")"), expected, "'" + std::string(shown) + "'"};
+    return {entrain::detail::text(file, ':', field.offset),
+            entrain::detail::text(wrong, " (data row ", std::size_t(&field - fields.data()) / columns + 1, ", column ",
+                                  std::size_t(&field - fields.data()) % columns + 1, ")"),
+            expected, "'" + std::string(shown) + "'"};
   }
 };
 
 // Walks over the text once.
 class csv_reader {
  public:
-  csv_reader(csv_table& table, char separator) : table_(table), begin_(table.content.data()), at_(begin_), end_(begin_ + table.content.size()), separator_(separator) {
+  csv_reader(csv_table& table, char separator)
+      : table_(table), begin_(table.content.data()), at_(begin_), end_(begin_ + table.content.size()), separator_(separator) {
     if (end_ - at_ >= 3 && at_[0] == '\xef' && at_[1] == '\xbb' && at_[2] == '\xbf') at_ += 3;  // a byte order mark
   }
 
@@ -66,7 +69,8 @@ class csv_reader {
  private:
   std::uint64_t offset(const char* p) const { return std::uint64_t(p - begin_); }
   [[noreturn]] void fail(const char* p, const char* wrong, const char* expected, std::string found) const {
-    throw file_error(entrain::detail::text(table_.file, ':', offset(p)), entrain::detail::text(wrong, " (line ", line_, ")"), expected, std::move(found));
+    throw file_error(entrain::detail::text(table_.file, ':', offset(p)), entrain::detail::text(wrong, " (line ", line_, ")"), expected,
+                     std::move(found));
   }
   void end_of_line() {
     if (*at_ == '\r' && at_ + 1 < end_ && at_[1] == '\n') ++at_;
@@ -92,7 +96,8 @@ class csv_reader {
       *out++ = *at_;
     }
     ++at_;
-    if (at_ < end_ && *at_ != separator_ && *at_ != '\n' && *at_ != '\r') fail(at_, "text follows a closing quote", "a separator or the end of the line", std::string(1, *at_));
+    if (at_ < end_ && *at_ != separator_ && *at_ != '\n' && *at_ != '\r')
+      fail(at_, "text follows a closing quote", "a separator or the end of the line", std::string(1, *at_));
     return {{opening, std::size_t(out - opening)}, offset(opening)};
   }
 
@@ -116,11 +121,13 @@ inline csv_table parse_csv(source in, bool header, char separator) {
   while (reader.next_row(row)) {
     if (table.columns == 0) table.columns = row.size();
     if (row.size() != table.columns)
-      throw file_error(text(table.file, ':', row[0].offset), text("data row ", table.rows() + 1, " has another number of fields than the first row"),
+      throw file_error(text(table.file, ':', row[0].offset),
+                       text("data row ", table.rows() + 1, " has another number of fields than the first row"),
                        text(table.columns, " fields"), text(row.size()));
     table.fields.insert(table.fields.end(), row.begin(), row.end());
   }
-  if (table.fields.empty()) throw file_error(text(table.file, ":", table.content.size()), "the table holds no rows", "at least one row of data", "none");
+  if (table.fields.empty())
+    throw file_error(text(table.file, ":", table.content.size()), "the table holds no rows", "at least one row of data", "none");
   return table;
 }
 

@@ -54,7 +54,8 @@ class inflater {
     const auto found = in_.gcount();
     consumed_ += std::uint64_t(found);
     if (found == 0 && !between_members_)
-      throw file_error(name_ + ":" + std::to_string(consumed_), "the compressed data is cut off", "more compressed bytes", "the end of the file");
+      throw file_error(name_ + ":" + std::to_string(consumed_), "the compressed data is cut off", "more compressed bytes",
+                       "the end of the file");
     state_.next_in = input_.data();
     state_.avail_in = uInt(found);
   }
@@ -91,7 +92,8 @@ class inflater {
 };
 
 inline std::unique_ptr<inflater> make_inflater(std::istream&, const std::string& name) {
-  throw file_error(name + ":0", "the file is gzip-compressed and this program was built without zlib: unpack the file, or build with "
+  throw file_error(name + ":0",
+                   "the file is gzip-compressed and this program was built without zlib: unpack the file, or build with "
                    "zlib (CMake links it to entrain::entrain where it is found; by hand, -DENTRAIN_WITH_ZLIB=1 -lz)",
                    "a plain file", "a gzip header");
 }

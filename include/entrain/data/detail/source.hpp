@@ -35,7 +35,8 @@ inline std::string in_bytes(std::uint64_t n) { return text(n, n == 1 ? " byte" :
 class source {
  public:
   // Opens a regular file.
-  explicit source(const std::filesystem::path& path, read_limits limits = {}, bool decompress = true) : name_(path.string()), limits_(limits) {
+  explicit source(const std::filesystem::path& path, read_limits limits = {}, bool decompress = true)
+      : name_(path.string()), limits_(limits) {
     std::error_code failed;
     const auto status = std::filesystem::status(path, failed);
     if (!std::filesystem::exists(status)) throw file_error(name_, "the file cannot be found", "a file", "nothing");
@@ -72,7 +73,8 @@ class source {
   // for compressed files, only as fast as the bytes really come.
   std::vector<std::uint8_t> read_vector(std::uint64_t count, const char* what) {
     if (count > remaining())
-      throw file_error(where(), text("the file is too small for ", what), in_bytes(count), text(compressed() ? "at most " : "", in_bytes(remaining())));
+      throw file_error(where(), text("the file is too small for ", what), in_bytes(count),
+                       text(compressed() ? "at most " : "", in_bytes(remaining())));
     std::vector<std::uint8_t> out;
     while (out.size() < count) {
       const auto have = out.size();
@@ -103,7 +105,8 @@ class source {
     std::uint8_t byte;
     const auto at = offset_;
     if (read_some(&byte, 1) != 0)
-      throw file_error(where(at), "bytes follow after the end of the data", "the end of the file", compressed() ? std::string("more data") : in_bytes(size_ - at));
+      throw file_error(where(at), "bytes follow after the end of the data", "the end of the file",
+                       compressed() ? std::string("more data") : in_bytes(size_ - at));
   }
 
  private:
@@ -120,7 +123,8 @@ class source {
 
   std::uint64_t largest() const {
     const std::uint64_t free = first_piece;
-    const std::uint64_t by_ratio = size_ > (~std::uint64_t{0} - free) / std::max<std::uint64_t>(limits_.ratio, 1) ? ~std::uint64_t{0} : free + size_ * limits_.ratio;
+    const std::uint64_t by_ratio =
+        size_ > (~std::uint64_t{0} - free) / std::max<std::uint64_t>(limits_.ratio, 1) ? ~std::uint64_t{0} : free + size_ * limits_.ratio;
     return std::max(offset_, std::min(limits_.bytes, by_ratio));
   }
 
