@@ -16,7 +16,7 @@ import pathlib
 import re
 import sys
 
-from common import COMPILER, CONFIG, INCLUDE_LINE, Compiler, arguments, finish, side_by_side
+from common import COMPILER, CONFIG, INCLUDE_LINE, ROOT, Compiler, arguments, finish, side_by_side
 
 FOLDER = pathlib.Path(__file__).parent / "wording"
 SECTION = re.compile(r"^#if defined\((CASE_\w+)\)\n(.*?)^#endif", re.MULTILINE | re.DOTALL)
@@ -31,7 +31,7 @@ def compile_case(compiler, text, case):
     mode = {True: ["-cuda", "-o", "/dev/null"], False: ["-fsyntax-only", "-fmessage-length=0", "-fno-diagnostics-show-caret"]}[compiler.nvcc]
     if "clang" in compiler.path:
         mode = ["-fsyntax-only", "-fmessage-length=0", "-fno-caret-diagnostics"]
-    return compiler.run(mode + (["-D" + case] if case else []), text, [name for _, name in INCLUDE_LINE.findall(text)])
+    return compiler.run(mode + ["-I", str(ROOT)] + (["-D" + case] if case else []), text, [name for _, name in INCLUDE_LINE.findall(text)])
 
 
 def check(compiler, job):

@@ -2,16 +2,17 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
+#include <exception>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <entrain/checkpoint/archive.hpp>
 #include <entrain/comm/collectives.hpp>
+#include <entrain/core/error.hpp>
 #include <entrain/core/layout.hpp>
 #include <entrain/core/memory.hpp>
 
@@ -54,6 +55,25 @@ std::string broadcast_text(Communicator& comm, std::string text) {
   text.resize(length);
   comm::broadcast(comm, view<char>(text.data(), text.size()), 0);
   return text;
+}
+
+// Work that one rank does for all, such as writing a file: if it fails there, it fails everywhere, with rank 0's words,
+// instead of leaving the others to wait.
+template <class Communicator, class Work>
+void on_rank_zero(Communicator& comm, std::string_view where, Work&& work) {
+  std::string reason;
+  std::exception_ptr original;
+  if (comm.rank() == 0) {
+    try {
+      work();
+    } catch (const std::exception& e) {
+      original = std::current_exception();
+      reason = *e.what() ? e.what() : "an exception without words";
+    }
+  }
+  reason = broadcast_text(comm, std::move(reason));
+  if (original) std::rethrow_exception(original);
+  if (!reason.empty()) throw communication_error(std::string(where), "rank 0 failed: " + reason);
 }
 
 }  // namespace entrain::detail

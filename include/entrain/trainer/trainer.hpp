@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <span>
 #include <sstream>
 #include <string>
@@ -156,15 +157,20 @@ class composed_trainer<true, P...> {
       state.add_scalar("run.steps", steps_);
       state.add_text("entrain.description", describe());
       replica_.save(sink);
-      if (comm().rank() == 0) policies_.of(slot::checkpoint{}).save(state, steps_);
-      comm::barrier(comm());
+      on_rank_zero(comm(), "trainer::save", [&] { policies_.of(slot::checkpoint{}).save(state, steps_); });
     }
   }
 
   // Goes on from the newest whole checkpoint; false when there is none.
   bool resume() {
     if constexpr (checkpoint_type::enabled) {
-      const std::string path = broadcast_text(comm(), comm().rank() == 0 ? policies_.of(slot::checkpoint{}).latest().path.string() : std::string());
+      std::string path;
+      on_rank_zero(comm(), "trainer::resume", [&] {
+        const auto found = policies_.of(slot::checkpoint{}).latest();
+        for (const auto& note : found.notes) std::fprintf(stderr, "%s\n", note.c_str());
+        path = found.path.string();
+      });
+      path = broadcast_text(comm(), std::move(path));
       if (path.empty()) return false;
       const auto stored = checkpoint::archive::load(path);
       stored.read_scalar("run.steps", steps_);

@@ -1,18 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The slots of a trainer: one policy for each question, and every argument a policy.
+#include <entrain/comm/self.hpp>
+#include <entrain/compress/error_feedback.hpp>
+#include <entrain/compress/top_k.hpp>
 #include <entrain/optim/adamw.hpp>
 #include <entrain/optim/sgd.hpp>
+#include <entrain/parallel/pipeline.hpp>
+#include <entrain/parallel/sharded.hpp>
 #include <entrain/trainer/trainer.hpp>
+
+#include "tests/trainer/models.hpp"
 
 namespace en = entrain;
 
+struct not_a_policy {};
+
 #if defined(CASE_two_optimizers)
 // expect: entrain::trainer was given two optimizers: name one
-template struct en::detail::explain_shape<en::optim::sgd, en::optim::adamw>;
+void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, en::optim::adamw{}}; }
+#endif
+
+#if defined(CASE_two_models)
+// expect: entrain::trainer was given two models: name one
+void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, en::test::line<float>{}}; }
+#endif
+
+#if defined(CASE_no_model)
+// expect: entrain::trainer needs a model: pass a description such as nn::gpt{...}, or a type of your own with 'using slot_type = entrain::slot::model;'
+void meet() { en::trainer run{en::optim::sgd{}}; }
+#endif
+
+#if defined(CASE_no_optimizer)
+// expect: entrain::trainer needs an optimizer: pass one such as optim::adamw{.learning_rate = 1e-3}
+void meet() { en::trainer run{en::test::line<float>{}}; }
 #endif
 
 #if defined(CASE_no_policy)
-// expect: entrain::trainer was given an argument that is no policy
-template struct en::detail::explain_shape<en::optim::sgd, int>;
+// expect: entrain::trainer was given an argument that is no policy: a policy names the question it answers with a line such as 'using slot_type = entrain::slot::optimizer;'
+void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, not_a_policy{}}; }
 #endif
+
+#if defined(CASE_sparse_needs_dense)
+// expect: parallel::sharded sums gradients where they lie and cannot use a compressor that sends a selection of them: use compress::none or compress::cast here, or keep the compressor and use parallel::data
+void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, en::compress::error_feedback{en::compress::top_k{}}, en::parallel::sharded{}}; }
+#endif
+
+#if defined(CASE_pipeline_needs_stages)
+// expect: parallel::pipeline cuts the model between its layers and needs a staged model such as nn::gpt or nn::mlp
+void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, en::parallel::pipeline<>{}}; }
+#endif
+
+#if defined(CASE_doubles_in_single)
+// expect: the model computes in another number format than the trainer: pass precision::fp64 with a model of doubles, precision::fp32 with one of floats
+void meet() { en::trainer run{en::test::line<double>{}, en::optim::sgd{}}; }
+#endif
+
+// A trainer that fits, in any order of its arguments.
+void any_order() {
+  en::trainer a{en::test::line<float>{}, en::optim::sgd{}, en::parallel::sharded{}};
+  en::trainer b{en::parallel::sharded{}, en::optim::sgd{}, en::test::line<float>{}};
+}
