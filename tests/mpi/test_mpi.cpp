@@ -19,7 +19,7 @@ using namespace entrain;
 static_assert(comm::communicator<comm::mpi>);
 static_assert(comm::native<comm::mpi, comm::collective::all_reduce, bfloat16, comm::sum>);
 
-namespace {
+namespace mpi_cases {
 
 struct reading {  // a user's element
   float value;
@@ -42,6 +42,12 @@ struct compose {
   template <class T>
   static constexpr T combine(T f, T g) { return {f.a * g.a, f.a * g.b + f.b}; }
 };
+
+}  // namespace mpi_cases
+
+using namespace mpi_cases;
+
+namespace {
 
 template <class T>
 view<const T> in(const std::vector<T>& data) { return view<const T>(data); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,23 +28,14 @@ class meeting {
     mine.sequence = ++sequence_;
     const std::string where = "checked " + kind_name(mine) + " #" + std::to_string(sequence_);
     if (!room_) throw communication_error(where, "this communicator has failed before");
-    try {
-      exchange(mine, send);
-      if (const auto missing = missing_ranks(); !missing.empty()) throw communication_error(where, sentence(missing));
-      if (auto text = disagreement(room_->said); !text.empty()) throw communication_error(where, text);
-      if (!receive.empty()) compare_sizes(where, receive);
-      room_->before = room_->said;
-    } catch (...) {
-      give_up();
-      throw;
-    }
-  }
-
-  // Marks the group as broken and puts what is in flight where it can stay.
-  void give_up() noexcept {
-    if (room_) abandon(std::move(room_));
-    room_.reset();
-    if constexpr (requires { inner_->fail(); }) inner_->fail();
+    auto used = std::move(room_);  // comes back when all agree
+    const unless_agreed guard{*this, used};
+    exchange(*used, mine, send);
+    if (const auto missing = missing_ranks(*used); !missing.empty()) throw communication_error(where, sentence(*used, missing));
+    if (auto text = disagreement(used->said); !text.empty()) throw communication_error(where, text);
+    if (!receive.empty()) compare_sizes(*used, where, receive);
+    used->before = used->said;
+    room_ = std::move(used);
   }
   std::uint64_t sequence() const { return sequence_; }
 
@@ -53,9 +45,19 @@ class meeting {
     std::vector<signature> mine, said, before;  // one for each receiver; what each rank says now; what it said last time
     std::vector<typename C::request> sends, receives;
   };
+  // While an exception passes: drops what is in flight, keeps its memory, marks the group as broken.
+  struct unless_agreed {
+    meeting& self;
+    std::unique_ptr<room>& left;
+    ~unless_agreed() {
+      if (!left) return;
+      left->sends.clear(), left->receives.clear();
+      abandon(std::move(left));
+      if constexpr (requires { self.inner_->fail(); }) self.inner_->fail();
+    }
+  };
 
-  void exchange(const signature& mine, std::span<const std::size_t> send) {
-    auto& r = *room_;
+  void exchange(room& r, const signature& mine, std::span<const std::size_t> send) {
     const std::size_t me = std::size_t(inner_->rank());
     for (std::size_t peer = 0; peer < r.mine.size(); ++peer) {
       r.mine[peer] = mine;
@@ -65,22 +67,22 @@ class meeting {
     r.said[me] = r.mine[me];
     for (std::size_t peer = 0; peer < r.mine.size(); ++peer)
       if (peer != me) r.sends[peer] = inner_->start_send(view<const signature>(&r.mine[peer], 1), int(peer), meeting_tag);
-    poll([&] { return missing_ranks().empty(); }, limit_);
+    poll([&] { return missing_ranks(r).empty(); }, limit_);
   }
 
-  std::vector<int> missing_ranks() {
+  static std::vector<int> missing_ranks(room& r) {
     std::vector<int> out;
-    for (std::size_t peer = 0; peer < room_->sends.size(); ++peer) {
-      const bool sent = room_->sends[peer].test(), received = room_->receives[peer].test();
+    for (std::size_t peer = 0; peer < r.sends.size(); ++peer) {
+      const bool sent = r.sends[peer].test(), received = r.receives[peer].test();
       if (!sent || !received) out.push_back(int(peer));
     }
     return out;
   }
 
-  std::string sentence(const std::vector<int>& missing) const {
+  std::string sentence(const room& r, const std::vector<int>& missing) const {
     std::string out;
     for (const int rank : missing) {
-      const auto& last = room_->before[std::size_t(rank)];
+      const auto& last = r.before[std::size_t(rank)];
       out += (out.empty() ? "" : "; ") + std::string("rank ") + std::to_string(rank) + " did not arrive within " + text_of(limit_);
       out += last.sequence == 0 ? std::string("; it has called no collective of this group yet")
                                 : "; it was last seen in " + describe(last, false) + " #" + std::to_string(last.sequence);
@@ -88,9 +90,9 @@ class meeting {
     return out;
   }
 
-  void compare_sizes(const std::string& where, std::span<const std::size_t> receive) const {
+  void compare_sizes(const room& r, const std::string& where, std::span<const std::size_t> receive) const {
     for (std::size_t peer = 0; peer < receive.size(); ++peer)
-      if (const auto sent = room_->said[peer].for_receiver; sent != receive[peer])
+      if (const auto sent = r.said[peer].for_receiver; sent != receive[peer])
         throw communication_error(where, "rank " + std::to_string(peer) + " sends " + std::to_string(sent) + " elements to rank " +
                                              std::to_string(inner_->rank()) + ", which expects " + std::to_string(receive[peer]));
   }

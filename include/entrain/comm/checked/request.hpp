@@ -12,15 +12,15 @@
 
 #include <entrain/core/error.hpp>
 
-// Waiting with a deadline. What is still in flight when a wait is given up cannot be destroyed (its destructor would wait)
-// nor its memory freed (the partner may still write); it is moved to a place that lives as long as the process.
+// Waiting with a deadline. A wait that is given up must not wait again when the request is destroyed: the request is destroyed
+// while the exception passes, when no communicator waits (comm/concepts.hpp, 3), but marks its group as failed.
 
 namespace entrain::comm::checked_detail {
 
 using clock = std::chrono::steady_clock;
 using duration = std::chrono::milliseconds;
 
-// Only on the way to an error; a job ends soon after.
+// Keeps memory that a partner may still write for as long as the process lives. Only on the way to an error.
 template <class Thing>
 void abandon(Thing&& thing) {
   struct cellar {
@@ -37,6 +37,19 @@ void abandon(Thing&& thing) {
 inline std::string text_of(duration time) {
   return time.count() % 1000 == 0 ? std::to_string(time.count() / 1000) + " s" : std::to_string(time.count()) + " ms";
 }
+
+// Destroys what it refers to at the end of its scope; as a local of a scope that throws, while the exception passes.
+template <class Thing>
+class destroyed_on_exit {
+ public:
+  explicit destroyed_on_exit(Thing& thing) : thing_(thing) {}
+  destroyed_on_exit(const destroyed_on_exit&) = delete;
+  destroyed_on_exit& operator=(const destroyed_on_exit&) = delete;
+  ~destroyed_on_exit() { Thing last(std::move(thing_)); }
+
+ private:
+  Thing& thing_;
+};
 
 // Polls done() until it is true or `limit` has passed; false if it has.
 template <class Done>
@@ -73,7 +86,7 @@ class guarded {
   }
   void wait() {
     if (poll([this] { return test(); }, limit_)) return;
-    abandon(std::move(inner_));
+    const destroyed_on_exit dropped(inner_);
     throw communication_error(who_, what_ + " did not complete within " + text_of(limit_));
   }
 
@@ -92,8 +105,7 @@ class guarded {
     if (!inner_ || std::uncaught_exceptions() > 0) return;  // while an exception passes, the inner request knows what to do
     try {
       wait();
-    } catch (...) {
-      if (inner_) abandon(std::move(inner_));
+    } catch (...) {  // wait() has dropped it
     }
   }
   std::unique_ptr<held> inner_;

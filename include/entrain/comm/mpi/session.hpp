@@ -83,7 +83,7 @@ class session {
   void fail() { failed_ = true; }
   ~session() {
     if (std::uncaught_exceptions() > exceptions_)
-      abort_job("an exception is leaving the scope of comm::mpi; ending the job (catch it inside that scope, or use run_main, to see its message)");
+      abort_job("an exception is leaving the scope of comm::mpi; ending the job (to see its message catch it inside that scope)");
     if (failed_) abort_job("communication has failed; ending the job");
     std::set_terminate(previous_);
     if (running()) MPI_Finalize();
