@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-describe() { sed -n '2,12s|^\(//\|#\) \(bench[^:]*: \)\?||p' "$1" | grep -v -e SPDX -e '^$' | head -n 1; }
+describe() { sed -n '2,12s,^\(//\|#\) *\(bench[^:]*: \)\?,,p' "$1" | grep -v -e SPDX -e '^$' | head -n 1; }
 list() {
   shopt -s nullglob
   for file in bench/*.cpp bench/*.sh; do
