@@ -22,6 +22,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 sees reads of uninitialised memory and overruns where it cannot follow std::vector and std::string (GCC PR 105329, 105651).
   target_compile_options(entrain_options INTERFACE -Wno-error=maybe-uninitialized -Wno-error=restrict -Wno-error=stringop-overflow -Wno-error=array-bounds)
 endif()
+# Square roots need not report errors through errno: without this no loop with one becomes vector arithmetic.
+target_compile_options(entrain_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fno-math-errno>)
 if(ENTRAIN_NATIVE)
   target_compile_options(entrain_options INTERFACE -march=native)
 endif()

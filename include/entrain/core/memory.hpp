@@ -9,6 +9,10 @@
 #include <type_traits>
 #include <utility>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <entrain/core/dtype.hpp>
 #include <entrain/core/error.hpp>
 
