@@ -96,7 +96,7 @@ TEST_CASE("progress: every drawing fits 80 columns and says what matters") {
                             Catch::Contains("ETA 0:13") && Catch::Contains("comm 20%"));
   CHECK_THAT(drawn[50], Catch::Contains("=>") && Catch::Contains(" ]"));
   CHECK_THAT(drawn[100], Catch::Contains("100/100 [==") && Catch::Contains("=]") && Catch::Contains("ETA 0:00"));
-  CHECK_THAT(drawn[100], Catch::EndsWith("\ntrained 100 steps on 4 ranks: loss 4.2500 -> 1.5000, 1.02k tokens/s\n"));
+  CHECK_THAT(drawn[100], Catch::EndsWith("\ntrained 100 steps on 4 ranks: loss 4.2500 -> 1.5000, 1024 tokens/s\n"));
 }
 
 TEST_CASE("progress: is drawn at a limited rate, always at the end") {
@@ -107,7 +107,7 @@ TEST_CASE("progress: is drawn at a limited rate, always at the end") {
 
 TEST_CASE("progress: is one line where nobody watches, and nothing on other ranks") {
   const auto quiet = [](std::FILE* f) { return progress{.stream = f}; };
-  CHECK(output_of(quiet, 100) == "trained 100 steps on 4 ranks: loss 4.2500 -> 1.5000, 1.02k tokens/s\n");
+  CHECK(output_of(quiet, 100) == "trained 100 steps on 4 ranks: loss 4.2500 -> 1.5000, 1024 tokens/s\n");
   CHECK(output_of([](std::FILE* f) { return progress{.stream = f, .summary = false}; }, 100).empty());
   CHECK(output_of([](std::FILE* f) { return progress{.stream = f, .force = true}; }, 100, 1).empty());
   CHECK_THAT(output_of(quiet, 0), Catch::StartsWith("trained"));

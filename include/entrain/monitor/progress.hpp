@@ -50,11 +50,10 @@ inline std::string clock_time(double seconds) {
 }
 }  // namespace detail
 
-// "trained 2000 steps on 4 ranks: loss 4.1745 -> 1.7012, 12.4k tokens/s"
+// "trained 2000 steps on 4 ranks: loss 4.1745 -> 1.7012, 12412 tokens/s"
 inline std::string summary_line(const run_info& run, const run_summary& s) {
-  const std::string rate = detail::short_rate(s.seconds > 0 ? double(s.count) / s.seconds : 0);
-  return detail::print("trained %llu steps on %d rank%s: loss %.4f -> %.4f, %s ", static_cast<unsigned long long>(s.steps), run.ranks,
-                       run.ranks == 1 ? "" : "s", s.first_loss, s.last_loss, rate.c_str()) +
+  return detail::print("trained %llu steps on %d rank%s: loss %.4f -> %.4f, %.0f ", static_cast<unsigned long long>(s.steps), run.ranks,
+                       run.ranks == 1 ? "" : "s", s.first_loss, s.last_loss, s.seconds > 0 ? double(s.count) / s.seconds : 0.0) +
          run.unit + "/s" + (s.stopped_early ? " (stopped early)" : "");
 }
 
