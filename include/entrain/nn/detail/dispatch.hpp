@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <entrain/core/loss.hpp>
+#include <entrain/nn/ops.hpp>
+
+// Layers have members named forward and backward, which would hide the operations of the same names. These functions
+// stand where no such name is in sight, so that the overload is found through the descriptor's namespace alone, at the
+// point of instantiation: also one that a header declares later (nn/host.hpp, device/).
+
+namespace entrain::nn::op {
+
+template <class Engine, class Op, class... Pointers>
+void do_run(const Engine& engine, const Op& operation, Pointers... pointers) {
+  run(engine, operation, pointers...);
+}
+template <class Engine, class Op, class... Pointers>
+void do_forward(const Engine& engine, const Op& operation, Pointers... pointers) {
+  forward(engine, operation, pointers...);
+}
+template <class Engine, class Op, class... Pointers>
+void do_forward_with(const Engine& engine, const Op& operation, Pointers... pointers) {
+  forward_with(engine, operation, pointers...);
+}
+template <class Engine, class Op, class... Pointers>
+void do_backward(const Engine& engine, const Op& operation, Pointers... pointers) {
+  backward(engine, operation, pointers...);
+}
+template <class Engine, class Op, class... Pointers>
+void do_backward_input(const Engine& engine, const Op& operation, Pointers... pointers) {
+  backward_input(engine, operation, pointers...);
+}
+template <class Engine, class Op, class... Pointers>
+void do_backward_parameters(const Engine& engine, const Op& operation, Pointers... pointers) {
+  backward_parameters(engine, operation, pointers...);
+}
+template <class Engine, class Op, class... Pointers>
+void do_apply(const Engine& engine, const Op& operation, Pointers... pointers) {
+  apply(engine, operation, pointers...);
+}
+template <class Engine, class Op, class... Pointers>
+loss_sum do_loss(const Engine& engine, const Op& operation, Pointers... pointers) {
+  return forward(engine, operation, pointers...);
+}
+template <class Engine, class Op, class... Pointers>
+loss_sum do_loss_and_gradient(const Engine& engine, const Op& operation, Pointers... pointers) {
+  return forward_backward(engine, operation, pointers...);
+}
+
+}  // namespace entrain::nn::op
