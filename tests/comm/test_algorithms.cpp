@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "catch.hpp"
-
 #include <chrono>
 #include <vector>
 
+#include "catch.hpp"
+#include "holds.hpp"
 #include <entrain/comm/collectives.hpp>
 #include <entrain/comm/point_to_point_only.hpp>
 #include <entrain/comm/self.hpp>
 #include <entrain/comm/threads.hpp>
 #include <entrain/testing/communicator_laws.hpp>
-
-#include "holds.hpp"
 
 // The collectives built from messages, under the same laws as the native ones, and what they send.
 
@@ -46,13 +44,11 @@ struct counting {
   int size() const { return inner.size(); }
   comm::traffic& counters() { return counted; }
   counting split(int, int) { return {inner}; }
-  template <class T>
-  request start_send(view<const T> data, int peer, int tag) {
+  template <class T> request start_send(view<const T> data, int peer, int tag) {
     ++messages, bytes += data.size_bytes();
     return inner.start_send(data, peer, tag);
   }
-  template <class T>
-  request start_receive(view<T> data, int peer, int tag) { return inner.start_receive(data, peer, tag); }
+  template <class T> request start_receive(view<T> data, int peer, int tag) { return inner.start_receive(data, peer, tag); }
 };
 
 }  // namespace

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "catch.hpp"
-
 #include <array>
 #include <span>
 #include <vector>
 
+#include "catch.hpp"
+#include "holds.hpp"
 #include <entrain/comm/collectives.hpp>
 #include <entrain/comm/placed.hpp>
 #include <entrain/comm/self.hpp>
 #include <entrain/comm/threads.hpp>
-
-#include "holds.hpp"
 
 // How the free functions are called: what may be passed, what is refused, and the conversions between placements.
 

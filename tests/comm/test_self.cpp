@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "catch.hpp"
-
 #include <utility>
 #include <vector>
 
+#include "catch.hpp"
 #include <entrain/comm/collectives.hpp>
 #include <entrain/comm/self.hpp>
 #include <entrain/testing/communicator_laws.hpp>

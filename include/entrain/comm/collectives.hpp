@@ -164,7 +164,8 @@ typename C::request start_gather(C& c, In&& in, Out&& out, int root = 0) {
     const auto from = detail::input(in);
     const auto to = detail::output(out);
     detail::check_rank("gather", "root", root, c.size());
-    if (c.rank() == root) detail::check_size("gather", "the output at the root (ranks x input)", std::size_t(c.size()) * from.size(), to.size());
+    const auto whole = std::size_t(c.size()) * from.size();
+    if (c.rank() == root) detail::check_size("gather", "the output at the root (ranks x input)", whole, to.size());
     detail::count_collective(c, from.size_bytes());
     if constexpr (native<C, collective::gather, T, no_operation, Space>) return c.start_gather(from, to, root);
     else algorithms::linear_gather(c, from, to, root);
@@ -182,7 +183,8 @@ typename C::request start_scatter(C& c, In&& in, Out&& out, int root = 0) {
     const auto from = detail::input(in);
     const auto to = detail::output(out);
     detail::check_rank("scatter", "root", root, c.size());
-    if (c.rank() == root) detail::check_size("scatter", "the input at the root (ranks x output)", std::size_t(c.size()) * to.size(), from.size());
+    const auto whole = std::size_t(c.size()) * to.size();
+    if (c.rank() == root) detail::check_size("scatter", "the input at the root (ranks x output)", whole, from.size());
     detail::count_collective(c, c.rank() == root ? from.size_bytes() : 0);
     if constexpr (native<C, collective::scatter, T, no_operation, Space>) return c.start_scatter(from, to, root);
     else algorithms::linear_scatter(c, from, to, root);

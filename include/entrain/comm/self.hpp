@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -55,6 +56,7 @@ struct state {
 class self {
  public:
   using slot_type = slot::communicator;
+  static constexpr std::string_view name = "self";
   static constexpr bool reproducible = true;  // reductions combine in rank order, whatever the collective
   struct abilities {
     template <collective, class T, class Op, class Space>
@@ -79,12 +81,13 @@ class self {
       const auto mine = message_->bytes, other = message_->other_bytes;
       state_->give_back(std::exchange(message_, nullptr));
       if (mine != other)
-        throw usage_error("comm::self", "a message was sent and received with different sizes", entrain::detail::text(mine, " bytes"),
-                          entrain::detail::text(other, " bytes"));
+        throw usage_error("comm::self", "a message was sent and received with different sizes",
+                          entrain::detail::text(mine, " bytes"), entrain::detail::text(other, " bytes"));
       return true;
     }
     void wait() {
-      if (!test()) throw communication_error("comm::self", "a message to itself waits for its other half, which this one rank has not started");
+      if (!test())
+        throw communication_error("comm::self", "a message to itself waits for its other half, which this one rank has not started");
     }
 
    private:
@@ -128,7 +131,9 @@ class self {
   template <class T>
   request start_all_to_all(view<const T> in, view<T> out) { return copy(in, out); }
   template <class T>
-  request start_all_to_all_v(view<const T> in, std::span<const std::size_t>, view<T> out, std::span<const std::size_t>) { return copy(in, out); }
+  request start_all_to_all_v(view<const T> in, std::span<const std::size_t>, view<T> out, std::span<const std::size_t>) {
+    return copy(in, out);
+  }
 
  private:
   template <class T>

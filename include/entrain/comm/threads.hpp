@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -43,6 +44,7 @@ struct run_options {
 class threads {
  public:
   using slot_type = slot::communicator;
+  static constexpr std::string_view name = "threads";
   static constexpr bool reproducible = true;  // reductions combine in rank order, whatever the collective
   using request = threads_detail::request;
   struct abilities {

@@ -8,9 +8,7 @@
 #include <cstring>
 #include <numeric>
 #include <string>
-#include <string_view>
 #include <thread>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -18,6 +16,7 @@
 #include <entrain/comm/concepts.hpp>
 #include <entrain/core/error.hpp>
 #include <entrain/core/philox.hpp>
+#include <entrain/testing/detail/communicator_values.hpp>
 
 // The laws of a communicator, for any back-end or wrapper: every rank of the group calls
 // entrain::testing::check_communicator(world); it throws entrain::error that says which law is broken, where.
@@ -25,7 +24,7 @@
 //   1. Messages arrive whole, matched by (peer, tag), in order; a default request is complete; requests move.
 //   2. Every collective gives what a plain sequential program gives: for integers, floats, bfloat16 and a user's struct,
 //      sum, product, maximum, minimum, and an operation that does not commute; for no elements, fewer elements than ranks,
-//      and sizes that no number of ranks divides; in place where that is allowed; with every rank as the root.
+//      and sizes that no number of ranks divides; in place where that is allowed; with different ranks as the root.
 //   3. Several operations in flight complete in any order in which they are waited for or tested.
 //   4. Where sums are rounded, all_reduce gives all ranks the same bits; and a back-end that says
 //      `static constexpr bool reproducible = true` gives the same bits in all_reduce and reduce_scatter.
@@ -38,80 +37,7 @@ namespace entrain::testing {
 
 namespace communicator_detail {
 
-// A user's element: trivially copyable, no arithmetic of its own.
-struct vote {
-  std::int32_t count = 0;
-  std::int16_t lowest = 0, highest = 0;
-  friend bool operator==(const vote&, const vote&) = default;
-};
-struct merge_votes {
-  static constexpr std::string_view name = "merge_votes";
-  static constexpr bool commutative = true;
-  template <class T>
-    requires std::same_as<T, vote>
-  static constexpr T combine(T a, T b) { return {a.count + b.count, std::min(a.lowest, b.lowest), std::max(a.highest, b.highest)}; }
-};
-// Composition of affine maps x -> a x + b modulo 2^32: associative, not commutative.
-struct affine {
-  std::uint32_t a = 1, b = 0;
-  friend bool operator==(const affine&, const affine&) = default;
-};
-struct compose {
-  static constexpr std::string_view name = "compose";
-  static constexpr bool commutative = false;
-  template <class T>
-    requires std::same_as<T, affine>
-  static constexpr T combine(T x, T y) { return {x.a * y.a, y.a * x.b + y.b}; }
-};
-
-// The value of element i on a rank; `salt` tells operations in flight apart.
-template <class T>
-T value(int rank, std::size_t i, int salt = 0) {
-  const auto mixed = std::size_t(rank) * 7 + i * 3 + std::size_t(salt) * 5;
-  if constexpr (std::same_as<T, vote>) return {std::int32_t(mixed % 11), std::int16_t(mixed % 13), std::int16_t(mixed % 17)};
-  else if constexpr (std::same_as<T, affine>) return {std::uint32_t(2 * mixed + 1), std::uint32_t(mixed % 101)};
-  else return T(float(mixed % 3 + (std::same_as<T, bfloat16> ? 0 : 1)));  // products of up to 13 of them stay exact
-}
-
-template <class T>
-std::vector<T> operand(int rank, std::size_t n, int salt = 0) {
-  std::vector<T> out(n);
-  for (std::size_t i = 0; i < n; ++i) out[i] = value<T>(rank, i, salt);
-  return out;
-}
-
-template <class T, class Op>
-std::vector<T> reduced(int ranks, std::size_t n, int salt = 0) {
-  auto out = operand<T>(0, n, salt);
-  for (int r = 1; r < ranks; ++r)
-    for (std::size_t i = 0; i < n; ++i) out[i] = Op::combine(out[i], value<T>(r, i, salt));
-  return out;
-}
-
-template <class C, class T>
-void expect_same(C& c, const std::string& law, const std::vector<T>& expected, const std::vector<T>& found) {
-  const auto where = [&] { return "communicator laws, rank " + std::to_string(c.rank()) + " of " + std::to_string(c.size()); };
-  if (expected.size() != found.size()) throw error(where(), law + ": size", std::to_string(expected.size()), std::to_string(found.size()));
-  for (std::size_t i = 0; i < found.size(); ++i)
-    if (!(expected[i] == found[i])) {
-      if constexpr (std::is_convertible_v<T, double>)
-        throw error(where(), law + ": element " + std::to_string(i) + " of " + std::to_string(found.size()), entrain::detail::text(double(expected[i])),
-                    entrain::detail::text(double(found[i])));
-      else throw error(where(), law + ": element " + std::to_string(i) + " of " + std::to_string(found.size()));
-    }
-}
-template <class C>
-void expect(C& c, bool holds, const std::string& law) {
-  if (!holds) throw error("communicator laws, rank " + std::to_string(c.rank()) + " of " + std::to_string(c.size()), law);
-}
-
-template <class T>
-std::string label(const std::string& what, std::size_t n) {
-  return what + " of " + std::to_string(n) + " " + std::string(name_of(dtype_of<T>::value));
-}
-
-template <class T, class Op, class C>
-void check_reductions(C& c, std::size_t n) {
+template <class T, class Op, class C> void check_reductions(C& c, std::size_t n) {
   const int p = c.size(), r = c.rank(), root = int(n % std::size_t(p));
   const auto expected = reduced<T, Op>(p, n);
   const auto mine = operand<T>(r, n);
@@ -145,8 +71,7 @@ void check_reductions(C& c, std::size_t n) {
   expect_same(c, label<T>("reduce_scatter in place", n) + with, own, std::vector<T>(part.begin(), part.end()));
 }
 
-template <class T, class C>
-void check_gathers(C& c, std::size_t n) {
+template <class T, class C> void check_gathers(C& c, std::size_t n) {
   const int p = c.size(), r = c.rank(), root = int(n % std::size_t(p));
   const auto total = n * std::size_t(p), offset = n * std::size_t(r);
   const auto mine = operand<T>(r, n);
@@ -186,8 +111,7 @@ void check_gathers(C& c, std::size_t n) {
 }
 
 // Pieces of different sizes, some of them empty.
-template <class T, class C>
-void check_uneven(C& c, std::size_t n) {
+template <class T, class C> void check_uneven(C& c, std::size_t n) {
   const int p = c.size(), r = c.rank();
   const auto length = [&](int from, int to) { return (std::size_t(from) * 2 + std::size_t(to)) % 3 * n; };
   std::vector<std::size_t> counts, send, receive;
@@ -208,8 +132,7 @@ void check_uneven(C& c, std::size_t n) {
   expect_same(c, label<T>("all_to_all_v", n), exchanged, out);
 }
 
-template <class T, class C>
-void check_messages(C& c, std::size_t n) {
+template <class T, class C> void check_messages(C& c, std::size_t n) {
   const int p = c.size(), r = c.rank(), right = (r + 1) % p, left = (r + p - 1) % p;
   const auto mine = operand<T>(r, n);
   std::vector<T> got(n);
@@ -232,8 +155,7 @@ void check_messages(C& c, std::size_t n) {
 }
 
 // Many operations at once, completed in an order that differs from rank to rank.
-template <class C>
-void check_in_flight(C& c, std::uint64_t seed) {
+template <class C> void check_in_flight(C& c, std::uint64_t seed) {
   using T = float;
   constexpr int kinds = 4, rounds = 5;
   const int p = c.size(), r = c.rank(), right = (r + 1) % p, left = (r + p - 1) % p;
@@ -281,13 +203,13 @@ void check_in_flight(C& c, std::uint64_t seed) {
     } else {
       flights[k].request.wait();
     }
-    if (!flights[k].out.empty() || !flights[k].expected.empty()) expect_same(c, "operation " + std::to_string(k) + " of many in flight", flights[k].expected, flights[k].out);
+    if (!flights[k].out.empty() || !flights[k].expected.empty())
+      expect_same(c, "operation " + std::to_string(k) + " of many in flight", flights[k].expected, flights[k].out);
   }
 }
 
 // Sums that round: all ranks have the same bits, and reduce_scatter those of all_reduce.
-template <class T, class C>
-void check_bits(C& c, std::size_t n) {
+template <class T, class C> void check_bits(C& c, std::size_t n) {
   const int p = c.size(), r = c.rank();
   const auto total = n * std::size_t(p);
   const random_stream random{7, purpose::user, std::uint32_t(r)};
@@ -297,15 +219,15 @@ void check_bits(C& c, std::size_t n) {
   comm::reduce_scatter(c, in, piece);
   root = out;
   comm::broadcast(c, root, 0);
-  expect(c, total == 0 || std::memcmp(root.data(), out.data(), total * sizeof(T)) == 0, label<T>("all_reduce gives all ranks the same bits", n));
+  expect(c, total == 0 || std::memcmp(root.data(), out.data(), total * sizeof(T)) == 0,
+         label<T>("all_reduce gives all ranks the same bits", n));
   if constexpr (requires { requires bool(C::reproducible); }) {
     const bool same = n == 0 || std::memcmp(piece.data(), out.data() + n * std::size_t(r), n * sizeof(T)) == 0;
     expect(c, same, label<T>("reduce_scatter gives the bits of all_reduce", n));
   }
 }
 
-template <class C>
-void check_split(C& c) {
+template <class C> void check_split(C& c) {
   const int p = c.size(), r = c.rank();
   C part = c.split(r % 2, -r);  // even and odd ranks, in reverse order
   expect(c, part.size() == (r % 2 == 0 ? (p + 1) / 2 : p / 2), "split: number of ranks of a part");
@@ -329,8 +251,7 @@ void check_split(C& c) {
   check_reductions<float, comm::sum>(alone, 5);
 }
 
-template <class C>
-void check_traffic(C& c) {
+template <class C> void check_traffic(C& c) {
   const int p = c.size(), r = c.rank();
   const auto before = c.counters();
   std::vector<float> in(std::size_t(p) * 10), out(std::size_t(p) * 10), piece(10);
@@ -356,8 +277,7 @@ struct communicator_sizes {
 };
 
 // Every rank calls it. Leaves nothing behind in c but its traffic.
-template <comm::communicator C>
-void check_communicator(C& c, communicator_sizes sizes = {}) {
+template <comm::communicator C> void check_communicator(C& c, communicator_sizes sizes = {}) {
   namespace d = communicator_detail;
   const std::size_t p = std::size_t(c.size());
   typename C::request idle;

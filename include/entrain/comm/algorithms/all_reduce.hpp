@@ -11,8 +11,8 @@
 #include <entrain/core/batch.hpp>
 
 // Ring all-reduce (Patarasuk & Yuan 2009): ring reduce-scatter, then ring all-gather, over p nearly equal pieces. Cost:
-// 2 (p - 1) steps, 2 (p - 1)/p of the message sent by every rank: the least possible. Memory: two pieces. An operation that does not commute
-// goes by a tree in rank order and a broadcast.
+// 2 (p - 1) steps, 2 (p - 1)/p of the message sent by every rank: the least possible. Memory: two pieces. An operation
+// that does not commute goes by a tree in rank order and a broadcast.
 namespace entrain::comm::algorithms {
 
 template <communicator C, class T, class Op>

@@ -12,7 +12,8 @@
 namespace entrain::comm::algorithms {
 
 template <communicator C, class T, class SendOffset, class SendLength, class ReceiveOffset, class ReceiveLength>
-void pairwise_pieces(C& c, view<const T> in, SendOffset send_offset, SendLength send_length, view<T> out, ReceiveOffset receive_offset, ReceiveLength receive_length) {
+void pairwise_pieces(C& c, view<const T> in, SendOffset send_offset, SendLength send_length, view<T> out,
+                     ReceiveOffset receive_offset, ReceiveLength receive_length) {
   const int p = c.size(), r = c.rank();
   copy(in.subview(send_offset(r), send_length(r)), out.subview(receive_offset(r), receive_length(r)));
   for (int s = 1; s < p; ++s) {

@@ -8,8 +8,8 @@
 #include <entrain/comm/concepts.hpp>
 
 // Binomial tree reduction. Operands are combined in rank order, so the operation need not commute: the tree is rooted at
-// rank 0 and the result moves to the root by one more message when that is another rank. Cost: ceil(log2 p) (+ 1) steps of the whole
-// message; every rank but 0 sends once. Memory: one message.
+// rank 0 and the result moves to the root by one more message when that is another rank. Cost: ceil(log2 p) (+ 1) steps
+// of the whole message; every rank but 0 sends once. Memory: one message.
 namespace entrain::comm::algorithms {
 
 template <communicator C, class T, class Op>

@@ -9,8 +9,9 @@
 #include <entrain/comm/concepts.hpp>
 
 // Ring reduce-scatter: in step s rank r passes the partial result of piece r - s - 1 on to r + 1 and adds its own operand to
-// what arrives; after p - 1 steps it holds piece r whole. Operands meet in ring order starting at r + 1, so the operation must commute; for one that does not, pieces
-// are exchanged pairwise and combined in rank order. Cost: p - 1 steps, (p - 1)/p of the input sent. Memory: two pieces (p pieces).
+// what arrives; after p - 1 steps it holds piece r whole. Operands meet in ring order starting at r + 1, so the operation
+// must commute; for one that does not, pieces are exchanged pairwise and combined in rank order. Cost: p - 1 steps,
+// (p - 1)/p of the input sent. Memory: two pieces (p pieces).
 namespace entrain::comm::algorithms {
 
 // Pieces lie at offset(k) with length(k).

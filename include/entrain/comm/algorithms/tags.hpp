@@ -7,8 +7,8 @@
 namespace entrain::comm::algorithms {
 
 namespace tag {
-inline constexpr int barrier = first_internal_tag, broadcast = barrier + 1, reduce = barrier + 2, reduce_scatter = barrier + 3, all_gather = barrier + 4,
-                     gather = barrier + 5, scatter = barrier + 6, all_to_all = barrier + 7;
+inline constexpr int barrier = first_internal_tag, broadcast = barrier + 1, reduce = barrier + 2, reduce_scatter = barrier + 3,
+                     all_gather = barrier + 4, gather = barrier + 5, scatter = barrier + 6, all_to_all = barrier + 7;
 }  // namespace tag
 
 }  // namespace entrain::comm::algorithms

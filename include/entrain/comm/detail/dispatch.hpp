@@ -35,8 +35,14 @@ constexpr auto as_view(Range&& range) {
 }
 
 template <class Range>
-concept viewable = is_view<std::remove_cvref_t<Range>> || requires(Range& r) { typename std::remove_cvref_t<Range>::space_type; r.all(); } ||
-                   requires(Range& r) { std::data(r); std::size(r); };
+concept viewable =
+    is_view<std::remove_cvref_t<Range>> || requires(Range& r) {
+      typename std::remove_cvref_t<Range>::space_type;
+      r.all();
+    } || requires(Range& r) {
+      std::data(r);
+      std::size(r);
+    };
 
 template <class Range>
 using view_of = decltype(as_view(std::declval<Range&>()));
@@ -67,8 +73,10 @@ constexpr bool possible() {
   constexpr bool is_operation = std::same_as<Op, no_operation> || operation_on<Op, T>;
   constexpr bool built_in = native<C, Kind, T, Op, Space>;
   constexpr bool buildable = built_in || (Space::host_accessible && has_messages<C, T, Space>);
-  static_assert(is_operation, "entrain: this reduction operation cannot combine elements of this type; it needs static combine(a, b), commutative and name");
-  static_assert(buildable, "entrain: this communicator has no such collective for memory of this space, and it cannot be built from messages there");
+  static_assert(is_operation,
+                "entrain: this reduction operation cannot combine elements of this type; it needs static combine(a, b), commutative, name");
+  static_assert(buildable,
+                "entrain: this communicator has no such collective for memory of this space, and it cannot be built from messages there");
   return is_operation && buildable;
 }
 
@@ -88,11 +96,11 @@ constexpr bool matching() {
 
 inline void check_size(std::string_view where, std::string_view what, std::size_t expected, std::size_t found) {
   if (expected != found)
-    throw usage_error("comm::" + std::string(where), "wrong size of " + std::string(what), text(expected, " elements"), text(found, " elements"));
+    throw usage_error(text("comm::", where), text("wrong size of ", what), text(expected, " elements"), text(found, " elements"));
 }
 inline void check_rank(std::string_view where, std::string_view what, int rank, int size) {
   if (rank < 0 || rank >= size)
-    throw usage_error("comm::" + std::string(where), "no such " + std::string(what), text("a rank in [0, ", size, ")"), text(rank));
+    throw usage_error(text("comm::", where), text("no such ", what), text("a rank in [0, ", size, ")"), text(rank));
 }
 inline std::size_t total(std::span<const std::size_t> counts) {
   std::size_t sum = 0;

@@ -30,7 +30,8 @@ class rank_state;
 // half of its message, and for the last time when it sets `outcome`.
 struct operation {
   enum class phase : std::uint8_t { arriving, finishing, complete };
-  enum class ending : std::uint8_t { alone, tasks, exposed };  // complete after my own work; when all tasks are done; when all ranks have read me
+  // When it is complete: after my own work, when all tasks are done, when all ranks have read my memory.
+  enum class ending : std::uint8_t { alone, tasks, exposed };
   enum class message_outcome : std::uint8_t { waiting, complete, mismatch };
 
   rank_state* owner = nullptr;
@@ -111,8 +112,9 @@ class group {
     for (int r = 1; r < size(); ++r) {
       const auto& other = entry(sequence, r).what;
       if (!(other == first))
-        work_->raise(member(rank), entrain::detail::text("comm::threads, collective ", sequence, " of the group"), "two ranks do not call the same",
-                     entrain::detail::text(first.text(), " (", name(0), ")"), entrain::detail::text(other.text(), " (", name(r), ")"));
+        work_->raise(member(rank), entrain::detail::text("comm::threads, collective ", sequence, " of the group"),
+                     "two ranks do not call the same", entrain::detail::text(first.text(), " (", name(0), ")"),
+                     entrain::detail::text(other.text(), " (", name(r), ")"));
     }
   }
 

@@ -90,8 +90,7 @@ class job {
 
   // Waits until ready(); it is called often and moves this rank's other operations on. stuck(expired) is asked now and
   // then: a text that is not empty says why the wait cannot end (expired: the deadline has passed).
-  template <class Ready, class Stuck>
-  void wait(int rank, const std::string_view where, Ready&& ready, Stuck&& stuck) {
+  template <class Ready, class Stuck> void wait(int rank, const std::string_view where, Ready&& ready, Stuck&& stuck) {
     for (int i = 0; i < spins; ++i) {
       if (ready()) return;
       pause_briefly();

@@ -43,8 +43,9 @@ class rank_state {
     auto& place = where.slot_of(sequence);
     const auto free = [&] { return place.done.load(std::memory_order_acquire) == before; };
     if (free()) return;
-    work_.wait(rank_, "starting a collective while too many are in flight", [&] { return free() || (progress(), free()); },
-               [&](bool expired) { return missing(where, sequence - group::ring, expired); });
+    work_.wait(
+        rank_, "starting a collective while too many are in flight", [&] { return free() || (progress(), free()); },
+        [&](bool expired) { return missing(where, sequence - group::ring, expired); });
   }
 
   // The entry has been filled: count this rank in.
@@ -72,8 +73,11 @@ class rank_state {
   }
   void wait(operation& op) {
     if (op.is_complete()) return;
-    const auto name = op.is_message ? std::string_view(op.sends ? "send" : "receive") : name_of(op.where->entry(op.sequence, op.rank).what.kind);
-    work_.wait(rank_, name, [&] { return poll(op); }, [&](bool expired) { return op.is_message ? alone(op, expired) : missing(*op.where, op.sequence, expired); });
+    const auto name =
+        op.is_message ? std::string_view(op.sends ? "send" : "receive") : name_of(op.where->entry(op.sequence, op.rank).what.kind);
+    work_.wait(
+        rank_, name, [&] { return poll(op); },
+        [&](bool expired) { return op.is_message ? alone(op, expired) : missing(*op.where, op.sequence, expired); });
   }
   // After a failure: makes sure that nobody will touch the operands.
   void abandon(operation& op) noexcept {
@@ -138,7 +142,8 @@ class rank_state {
   std::string alone(operation& op, bool expired) {
     const auto peer = op.where->name(op.peer);
     if (work_.returned(op.where->member(op.peer)) && !op.is_complete())
-      return entrain::detail::text(peer, " has returned and will never ", op.sends ? "receive" : "send", " this message (tag ", op.tag, ")");
+      return entrain::detail::text(peer, " has returned and will never ", op.sends ? "receive" : "send", " this message (tag ", op.tag,
+                                   ")");
     if (!expired) return {};
     return entrain::detail::text("not complete within the deadline of ", work_.deadline_seconds(), " s; ", peer, " has not started to ",
                                  op.sends ? "receive" : "send", " it (tag ", op.tag, ")");
@@ -188,7 +193,8 @@ class request {
     if (!mismatch) return;
     const auto own = entrain::detail::text(op.bytes / size_of(op.type), " ", name_of(op.type));
     const auto other = entrain::detail::text(op.other_bytes / size_of(op.other_type), " ", name_of(op.other_type));
-    throw usage_error(entrain::detail::text("comm::threads ", op.where->name(op.rank), op.sends ? ", send to " : ", receive from ", op.where->name(op.peer), " (tag ", op.tag, ")"),
+    throw usage_error(entrain::detail::text("comm::threads ", op.where->name(op.rank), op.sends ? ", send to " : ", receive from ",
+                                            op.where->name(op.peer), " (tag ", op.tag, ")"),
                       "the message has another size or type there", own, other);
   }
   // The memory must be free when this returns. An exception that is on its way out of the rank's body ends the job, so
@@ -199,9 +205,7 @@ class request {
     try {
       if (!op.is_complete() && std::uncaught_exceptions() > op.exceptions) state.work().begin_failing(state.rank());
       else state.wait(op);
-    } catch (...) {
-      state.work().begin_failing(state.rank());
-    }
+    } catch (...) { state.work().begin_failing(state.rank()); }
     if (!op.is_complete()) state.abandon(op);
     state.give_back(op);
     operation_ = nullptr;

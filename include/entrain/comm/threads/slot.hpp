@@ -25,9 +25,9 @@ namespace entrain::comm::threads_detail {
 struct request_signature {
   collective kind = collective::barrier;
   dtype type = dtype::bytes;
-  std::uint32_t width = 0;  // bytes of an element
-  int root = -1;            // -1: has none
-  std::uint64_t count = 0;  // elements; of every rank's part where parts are equal, else of the whole
+  std::uint32_t width = 0;          // bytes of an element
+  int root = -1;                    // -1: has none
+  std::uint64_t count = 0;          // elements; of every rank's part where parts are equal, else of the whole
   const void* operation = nullptr;  // identity of the reduction operation
   std::string_view operation_name{};
 
@@ -46,8 +46,7 @@ struct request_signature {
   }
 };
 
-template <class Op>
-inline constexpr char identity_of = 0;
+template <class Op> inline constexpr char identity_of = 0;
 
 // One rank's part of a slot.
 struct alignas(buffer_alignment) slot_entry {

@@ -19,30 +19,23 @@ namespace entrain::comm::threads_detail {
 inline constexpr std::size_t task_bytes = 32 * 1024;  // large against the cost of taking one, small enough to share evenly
 inline constexpr std::size_t block_bytes = 4 * 1024;  // stays in the first-level cache together with its operands
 
-template <class T>
-constexpr std::size_t elements_in(std::size_t bytes) {
-  return std::max<std::size_t>(1, bytes / sizeof(T));
-}
-template <class T>
-constexpr std::size_t task_count(std::size_t n) {
+template <class T> constexpr std::size_t elements_in(std::size_t bytes) { return std::max<std::size_t>(1, bytes / sizeof(T)); }
+template <class T> constexpr std::size_t task_count(std::size_t n) {
   return (n + elements_in<T>(task_bytes) - 1) / elements_in<T>(task_bytes);
 }
 
-template <class T>
-void copy_elements(const T* from, T* to, std::size_t n) {
+template <class T> void copy_elements(const T* from, T* to, std::size_t n) {
   if (n > 0 && from != to) std::memcpy(static_cast<void*>(to), static_cast<const void*>(from), n * sizeof(T));
 }
 
 // into[i] = a[i] op b[i]; into may be a.
-template <class T, class Op>
-void combine_arrays(const T* a, const T* b, T* into, std::size_t n) {
+template <class T, class Op> void combine_arrays(const T* a, const T* b, T* into, std::size_t n) {
   ENTRAIN_VECTORISE
   for (std::size_t i = 0; i < n; ++i) into[i] = Op::combine(a[i], b[i]);
 }
 
 // Elements [offset, offset + n) of all ranks' inputs, combined, to write(block, offset, n).
-template <class T, class Op, class Write>
-void reduce_range(operation& op, std::size_t offset, std::size_t n, Write&& write) {
+template <class T, class Op, class Write> void reduce_range(operation& op, std::size_t offset, std::size_t n, Write&& write) {
   constexpr std::size_t block = elements_in<T>(block_bytes);
   alignas(buffer_alignment) std::byte space[block * sizeof(T)];
   T* const acc = reinterpret_cast<T*>(space);
@@ -58,8 +51,7 @@ void reduce_range(operation& op, std::size_t offset, std::size_t n, Write&& writ
 }
 
 // Takes tasks until there are none left: run(task).
-template <class Run>
-void take_tasks(operation& op, Run&& run) {
+template <class Run> void take_tasks(operation& op, Run&& run) {
   auto& place = op.where->slot_of(op.sequence);
   for (;;) {
     const auto task = place.next_task.fetch_add(1, std::memory_order_relaxed);
@@ -69,19 +61,16 @@ void take_tasks(operation& op, Run&& run) {
   }
 }
 
-template <class T>
-T* output_of(operation& op, int rank) {
-  return static_cast<T*>(op.where->entry(op.sequence, rank).out);
-}
+template <class T> T* output_of(operation& op, int rank) { return static_cast<T*>(op.where->entry(op.sequence, rank).out); }
 
 // all_reduce (root < 0) and reduce: the result goes to every rank's output, or to the root's.
-template <class T, class Op>
-void reduce_whole(operation& op) {
+template <class T, class Op> void reduce_whole(operation& op) {
   const auto& mine = op.where->entry(op.sequence, op.rank).what;
   const auto n = std::size_t(mine.count);
   if (op.end != operation::ending::tasks) {  // small: the inputs lie in the slot
     if (mine.root < 0 || mine.root == op.rank)
-      reduce_range<T, Op>(op, 0, n, [&](const T* x, std::size_t at, std::size_t count) { copy_elements(x, output_of<T>(op, op.rank) + at, count); });
+      reduce_range<T, Op>(op, 0, n,
+                          [&](const T* x, std::size_t at, std::size_t count) { copy_elements(x, output_of<T>(op, op.rank) + at, count); });
     return;
   }
   constexpr std::size_t step = elements_in<T>(task_bytes);
@@ -93,11 +82,12 @@ void reduce_whole(operation& op) {
   });
 }
 
-template <class T, class Op>
-void reduce_pieces(operation& op) {
+template <class T, class Op> void reduce_pieces(operation& op) {
   const auto n = std::size_t(op.where->entry(op.sequence, op.rank).what.count);  // of one piece
   const auto write_to = [&](int r) {
-    return [&op, r, first = n * std::size_t(r)](const T* x, std::size_t at, std::size_t count) { copy_elements(x, output_of<T>(op, r) + (at - first), count); };
+    return [&op, r, first = n * std::size_t(r)](const T* x, std::size_t at, std::size_t count) {
+      copy_elements(x, output_of<T>(op, r) + (at - first), count);
+    };
   };
   if (op.end != operation::ending::tasks) return reduce_range<T, Op>(op, n * std::size_t(op.rank), n, write_to(op.rank));
   constexpr std::size_t step = elements_in<T>(task_bytes);
@@ -110,7 +100,8 @@ void reduce_pieces(operation& op) {
 
 // The copies. Untyped: offsets in bytes.
 inline void copy_bytes(operation& op, int from, std::size_t from_offset, std::size_t to_offset, std::size_t bytes) {
-  copy_elements(static_cast<const std::byte*>(op.where->entry(op.sequence, from).in) + from_offset, output_of<std::byte>(op, op.rank) + to_offset, bytes);
+  copy_elements(static_cast<const std::byte*>(op.where->entry(op.sequence, from).in) + from_offset,
+                output_of<std::byte>(op, op.rank) + to_offset, bytes);
 }
 inline std::size_t part_bytes(operation& op) {
   const auto& what = op.where->entry(op.sequence, op.rank).what;
@@ -139,9 +130,10 @@ inline void copy_transposed(operation& op) {  // all_to_all
 
 [[noreturn]] inline void raise_counts(operation& op, int peer, std::size_t expected, std::size_t found) {
   group& where = *op.where;
-  where.work().raise(where.member(op.rank), entrain::detail::text("comm::threads, ", name_of(where.entry(op.sequence, op.rank).what.kind)),
-                     entrain::detail::text(where.name(op.rank), " and ", where.name(peer), " do not agree on the count from ", where.name(peer)),
-                     entrain::detail::text(expected), entrain::detail::text(found));
+  where.work().raise(
+      where.member(op.rank), entrain::detail::text("comm::threads, ", name_of(where.entry(op.sequence, op.rank).what.kind)),
+      entrain::detail::text(where.name(op.rank), " and ", where.name(peer), " do not agree on the count from ", where.name(peer)),
+      entrain::detail::text(expected), entrain::detail::text(found));
 }
 // counts, receive: what this rank expects from each.
 inline void copy_all_v(operation& op, const std::size_t* counts) {
