@@ -9,7 +9,6 @@
 #include <vector>
 
 #include <entrain/nn/host.hpp>
-#include <entrain/nn/kernel.hpp>
 
 // engine::host in float against engine::reference in double, for sizes that do and do not fill vectors, tiles and blocks.
 // Outputs are poisoned with NaN first: what an operation does not write, or adds to by mistake, shows.
@@ -98,7 +97,7 @@ TEMPLATE_TEST_CASE("matrix product", "", float, double) {
     const std::vector<T> ta_(a.begin(), a.end()), tb_(b.begin(), b.end());
     std::vector<T> tc(c.begin(), c.end());
     if (own) host::multiply(d, ta_.data(), tb_.data(), tc.data());
-    else kernel::run(fast, d, ta_.data(), tb_.data(), tc.data());
+    else ops::run(fast, d, ta_.data(), tb_.data(), tc.data());
     double most = 0;
     bool kept = true;
     for (std::size_t i = 0; i < s.m; ++i) {
@@ -125,6 +124,17 @@ TEMPLATE_TEST_CASE("matrix product", "", float, double) {
       }
 }
 
+TEST_CASE("an engine with several threads gives the same product") {
+  engine::host two;
+  two.threads = 2;
+  const ops::gemm d{false, true, 200, 150, 90, 90, 90, 150, 1, 0};
+  const auto a = random_values(200 * 90, 1), b = random_values(150 * 90, 2);
+  auto one = poisoned(200 * 150), other = one;
+  ops::run(fast, d, a.data(), b.data(), one.data());
+  ops::run(two, d, a.data(), b.data(), other.data());
+  CHECK(worst(other, wide(one)) < 1e-5);
+}
+
 TEST_CASE("activations") {
   for (const auto kind : {ops::activation_kind::relu, ops::activation_kind::gelu, ops::activation_kind::silu, ops::activation_kind::tanh})
     for (const std::size_t n : {0, 1, 15, 16, 17, 1000}) {
@@ -132,15 +142,15 @@ TEST_CASE("activations") {
       const auto in = random_values(n, 1, 3), dout = random_values(n, 2);
       auto out = poisoned(n), din = poisoned(n);
       doubles expected(n), expected_din(n);
-      kernel::forward(fast, d, in.data(), out.data());
-      kernel::backward(fast, d, in.data(), dout.data(), din.data());
-      kernel::forward(plain, d, wide(in).data(), expected.data());
-      kernel::backward(plain, d, wide(in).data(), wide(dout).data(), expected_din.data());
+      ops::forward(fast, d, in.data(), out.data());
+      ops::backward(fast, d, in.data(), dout.data(), din.data());
+      ops::forward(plain, d, wide(in).data(), expected.data());
+      ops::backward(plain, d, wide(in).data(), wide(dout).data(), expected_din.data());
       CHECK(worst(out, expected, 1e-3) < 1e-5);
       CHECK(worst(din, expected_din, 1e-1) < 1e-5);
       auto in_place = in, in_place_dout = dout;
-      kernel::forward(fast, d, in_place.data(), in_place.data());
-      kernel::backward(fast, d, in.data(), in_place_dout.data(), in_place_dout.data());
+      ops::forward(fast, d, in_place.data(), in_place.data());
+      ops::backward(fast, d, in.data(), in_place_dout.data(), in_place_dout.data());
       CHECK(in_place == out);
       CHECK(in_place_dout == din);
     }
@@ -155,20 +165,20 @@ TEST_CASE("layer norm") {
       const auto gain = random_values(width, 2), bias = random_values(width, 3), dout = random_values(rows * width, 4);
       auto out = poisoned(rows * width), mean = poisoned(rows), inverse = poisoned(rows), din = poisoned(rows * width);
       doubles e_out(rows * width), e_mean(rows), e_inverse(rows), e_din(rows * width);
-      kernel::forward(fast, d, in.data(), gain.data(), bias.data(), out.data(), mean.data(), inverse.data());
-      kernel::forward(plain, d, wide(in).data(), wide(gain).data(), wide(bias).data(), e_out.data(), e_mean.data(), e_inverse.data());
+      ops::forward(fast, d, in.data(), gain.data(), bias.data(), out.data(), mean.data(), inverse.data());
+      ops::forward(plain, d, wide(in).data(), wide(gain).data(), wide(bias).data(), e_out.data(), e_mean.data(), e_inverse.data());
       CHECK(worst(out, e_out) < 1e-5);
       CHECK(worst(mean, e_mean) < 1e-6);
       CHECK(worst(inverse, e_inverse) < 1e-5);
-      kernel::backward_input(fast, d, in.data(), gain.data(), mean.data(), inverse.data(), dout.data(), din.data());
-      kernel::backward_input(plain, d, wide(in).data(), wide(gain).data(), wide(mean).data(), wide(inverse).data(), wide(dout).data(), e_din.data());
+      ops::backward_input(fast, d, in.data(), gain.data(), mean.data(), inverse.data(), dout.data(), din.data());
+      ops::backward_input(plain, d, wide(in).data(), wide(gain).data(), wide(mean).data(), wide(inverse).data(), wide(dout).data(), e_din.data());
       CHECK(worst(din, e_din, width == 1 ? 1000 : 1) < 1e-5);  // one column: a difference of equal numbers times 1/sqrt(epsilon)
       for (const bool accumulate : {false, true}) {
         d.accumulate = accumulate;
         auto dgain = accumulate ? random_values(width, 5) : poisoned(width), dbias = accumulate ? random_values(width, 6) : poisoned(width);
         doubles e_dgain = wide(dgain), e_dbias = wide(dbias);
-        kernel::backward_parameters(fast, d, in.data(), mean.data(), inverse.data(), dout.data(), dgain.data(), dbias.data());
-        kernel::backward_parameters(plain, d, wide(in).data(), wide(mean).data(), wide(inverse).data(), wide(dout).data(), e_dgain.data(), e_dbias.data());
+        ops::backward_parameters(fast, d, in.data(), mean.data(), inverse.data(), dout.data(), dgain.data(), dbias.data());
+        ops::backward_parameters(plain, d, wide(in).data(), wide(mean).data(), wide(inverse).data(), wide(dout).data(), e_dgain.data(), e_dbias.data());
         CHECK(worst(dgain, e_dgain) < 1e-5);
         CHECK(worst(dbias, e_dbias) < 1e-5);
       }
@@ -185,9 +195,9 @@ TEST_CASE("softmax cross-entropy") {
       if (rows > 4) targets[4] = std::int32_t(std::max_element(logits.begin() + 4 * classes, logits.begin() + 5 * classes) - logits.begin() - 4 * classes);
       auto gradient = poisoned(rows * classes);
       doubles expected(rows * classes);
-      const auto loss = kernel::forward(fast, d, logits.data(), targets.data());
-      const auto same = kernel::forward_backward(fast, d, logits.data(), targets.data(), gradient.data());
-      const auto truth = kernel::forward_backward(plain, d, wide(logits).data(), targets.data(), expected.data());
+      const auto loss = ops::forward(fast, d, logits.data(), targets.data());
+      const auto same = ops::forward_backward(fast, d, logits.data(), targets.data(), gradient.data());
+      const auto truth = ops::forward_backward(plain, d, wide(logits).data(), targets.data(), expected.data());
       CHECK(loss.sum == Approx(truth.sum).epsilon(1e-6).margin(1e-6));
       CHECK(same.sum == loss.sum);
       CHECK(loss.count == truth.count);
@@ -195,14 +205,14 @@ TEST_CASE("softmax cross-entropy") {
       CHECK(same.correct == truth.correct);
       CHECK(worst(gradient, expected, 1e-2) < 1e-5 + (classes == 1 ? 1 : 0));
       auto in_place = logits;
-      kernel::forward_backward(fast, d, in_place.data(), targets.data(), in_place.data());
+      ops::forward_backward(fast, d, in_place.data(), targets.data(), in_place.data());
       CHECK(in_place == gradient);
     }
   // The first of equal maxima is the prediction; large logits do not overflow.
   const ops::softmax_cross_entropy d{2, 3};
   const floats logits{500, 500, -500, -500, 500, 500};
   const std::vector<std::int32_t> targets{0, 2};
-  const auto loss = kernel::forward(fast, d, logits.data(), targets.data());
+  const auto loss = ops::forward(fast, d, logits.data(), targets.data());
   CHECK(loss.correct == 1);
   CHECK(loss.sum == Approx(2 * std::log(2.0)));
 }
@@ -216,17 +226,17 @@ TEST_CASE("causal attention") {
     const auto qkv = random_values(3 * n, 1), dout = random_values(n, 2);
     auto out = poisoned(n), lse = poisoned(s.batch * s.heads * s.length), dqkv = poisoned(3 * n), workspace = poisoned(d.workspace_size());
     doubles e_out(n), e_lse(lse.size()), e_dqkv(3 * n), e_workspace(d.workspace_size());
-    kernel::forward(fast, d, qkv.data(), out.data(), lse.data(), workspace.data());
+    ops::forward(fast, d, qkv.data(), out.data(), lse.data(), workspace.data());
     if (n == 0) {
-      kernel::backward(fast, d, qkv.data(), out.data(), lse.data(), dout.data(), dqkv.data(), workspace.data());
+      ops::backward(fast, d, qkv.data(), out.data(), lse.data(), dout.data(), dqkv.data(), workspace.data());
       continue;
     }
-    kernel::forward(plain, d, wide(qkv).data(), e_out.data(), e_lse.data(), e_workspace.data());
+    ops::forward(plain, d, wide(qkv).data(), e_out.data(), e_lse.data(), e_workspace.data());
     CHECK(worst(out, e_out) < 1e-5);
     CHECK(worst(lse, e_lse) < 1e-5);
     workspace = poisoned(d.workspace_size());
-    kernel::backward(fast, d, qkv.data(), out.data(), lse.data(), dout.data(), dqkv.data(), workspace.data());
-    kernel::backward(plain, d, wide(qkv).data(), e_out.data(), e_lse.data(), wide(dout).data(), e_dqkv.data(), e_workspace.data());
+    ops::backward(fast, d, qkv.data(), out.data(), lse.data(), dout.data(), dqkv.data(), workspace.data());
+    ops::backward(plain, d, wide(qkv).data(), e_out.data(), e_lse.data(), wide(dout).data(), e_dqkv.data(), e_workspace.data());
     CHECK(worst(dqkv, e_dqkv) < 2e-5);
   }
 }
@@ -236,27 +246,27 @@ TEST_CASE("rows: broadcast, sum, add, embedding") {
     for (const std::size_t width : {1, 15, 130, 300}) {
       const auto in = random_values(rows * width, 1), other = random_values(rows * width, 2), bias = random_values(width, 3);
       auto out = poisoned(rows * width);
-      kernel::run(fast, ops::broadcast_rows{rows, width}, bias.data(), out.data());
+      ops::run(fast, ops::broadcast_rows{rows, width}, bias.data(), out.data());
       for (std::size_t i = 0; i < out.size(); ++i) REQUIRE(out[i] == bias[i % width]);
-      kernel::run(fast, ops::add{rows * width}, in.data(), other.data(), out.data());
+      ops::run(fast, ops::add{rows * width}, in.data(), other.data(), out.data());
       for (std::size_t i = 0; i < out.size(); ++i) REQUIRE(out[i] == in[i] + other[i]);
       for (const bool accumulate : {false, true}) {
         auto sums = accumulate ? bias : poisoned(width);
         doubles expected = wide(sums);
-        kernel::run(fast, ops::column_sum{rows, width, accumulate}, in.data(), sums.data());
-        kernel::run(plain, ops::column_sum{rows, width, accumulate}, wide(in).data(), expected.data());
+        ops::run(fast, ops::column_sum{rows, width, accumulate}, in.data(), sums.data());
+        ops::run(plain, ops::column_sum{rows, width, accumulate}, wide(in).data(), expected.data());
         CHECK(worst(sums, expected) < 1e-5);
       }
       std::vector<std::int32_t> ids(rows);
       for (std::size_t r = 0; r < rows; ++r) ids[r] = std::int32_t(r * r % 5);
       const ops::embedding d{rows, width, 5};
       const auto table = random_values(5 * width, 4);
-      kernel::forward(fast, d, ids.data(), table.data(), out.data());
+      ops::forward(fast, d, ids.data(), table.data(), out.data());
       for (std::size_t i = 0; i < out.size(); ++i) REQUIRE(out[i] == table[std::size_t(ids[i / width]) * width + i % width]);
       auto gradient = table;
       doubles expected = wide(table);
-      kernel::backward(fast, d, ids.data(), in.data(), gradient.data());
-      kernel::backward(plain, d, ids.data(), wide(in).data(), expected.data());
+      ops::backward(fast, d, ids.data(), in.data(), gradient.data());
+      ops::backward(plain, d, ids.data(), wide(in).data(), expected.data());
       CHECK(worst(gradient, expected) < 1e-5);
     }
 }
@@ -267,8 +277,8 @@ TEST_CASE("dropout keeps the elements that the plain loop keeps") {
       const ops::dropout d{n, 0.3f, random_stream(5, purpose::dropout, 2, 9), first};
       const auto in = random_values(n, 1);
       auto out = poisoned(n), expected = poisoned(n);
-      kernel::apply(fast, d, in.data(), out.data());
-      kernel::apply(plain, d, in.data(), expected.data());
+      ops::apply(fast, d, in.data(), out.data());
+      ops::apply(plain, d, in.data(), expected.data());
       CHECK(worst(out, wide(expected)) < 1e-6);
     }
 }
@@ -280,19 +290,19 @@ TEST_CASE("convolution") {
     const auto in = random_values(n_in, 1), weight = random_values(n_weight, 2), bias = random_values(d.filters, 3), dout = random_values(n_out, 4);
     auto out = poisoned(n_out), din = poisoned(n_in), workspace = poisoned(d.workspace_size());
     doubles e_out(n_out), e_din(n_in), e_workspace(d.workspace_size());
-    kernel::forward(fast, d, in.data(), weight.data(), bias.data(), out.data(), workspace.data());
-    kernel::forward(plain, d, wide(in).data(), wide(weight).data(), wide(bias).data(), e_out.data(), e_workspace.data());
+    ops::forward(fast, d, in.data(), weight.data(), bias.data(), out.data(), workspace.data());
+    ops::forward(plain, d, wide(in).data(), wide(weight).data(), wide(bias).data(), e_out.data(), e_workspace.data());
     CHECK(worst(out, e_out) < 1e-5);
-    kernel::backward_input(fast, d, weight.data(), dout.data(), din.data(), workspace.data());
-    kernel::backward_input(plain, d, wide(weight).data(), wide(dout).data(), e_din.data(), e_workspace.data());
+    ops::backward_input(fast, d, weight.data(), dout.data(), din.data(), workspace.data());
+    ops::backward_input(plain, d, wide(weight).data(), wide(dout).data(), e_din.data(), e_workspace.data());
     CHECK(worst(din, e_din) < 1e-5);
     for (const bool accumulate : {false, true}) {
       auto op = d;
       op.accumulate = accumulate;
       auto dweight = accumulate ? weight : poisoned(n_weight), dbias = accumulate ? bias : poisoned(d.filters);
       doubles e_dweight = wide(dweight), e_dbias = wide(dbias);
-      kernel::backward_parameters(fast, op, in.data(), dout.data(), dweight.data(), dbias.data(), workspace.data());
-      kernel::backward_parameters(plain, op, wide(in).data(), wide(dout).data(), e_dweight.data(), e_dbias.data(), e_workspace.data());
+      ops::backward_parameters(fast, op, in.data(), dout.data(), dweight.data(), dbias.data(), workspace.data());
+      ops::backward_parameters(plain, op, wide(in).data(), wide(dout).data(), e_dweight.data(), e_dbias.data(), e_workspace.data());
       CHECK(worst(dweight, e_dweight) < 1e-5);
       CHECK(worst(dbias, e_dbias) < 1e-5);
     }
