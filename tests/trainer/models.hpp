@@ -70,4 +70,38 @@ struct plane {
   }
 };
 
+// Three clusters in six dimensions.
+struct clusters {
+  using batch_type = labelled_batch;
+  std::uint64_t samples = 43;
+
+  std::uint64_t size() const { return samples; }
+  void fill(std::span<const std::uint64_t> indices, labelled_batch& batch) const {
+    batch.resize(indices.size(), 6);
+    for (std::size_t s = 0; s < indices.size(); ++s) {
+      const random_stream random(9, purpose::user, 0, indices[s]);
+      const auto label = std::size_t(random.below(100, 3));
+      batch.targets[s] = std::int32_t(label);
+      for (std::size_t j = 0; j < 6; ++j) batch.inputs[s * 6 + j] = float(0.5 * random.normal(j) + (j % 3 == label ? 1 : 0));
+    }
+  }
+};
+
+// Sequences that count upwards modulo 11 in steps of their own.
+struct counting {
+  using batch_type = token_batch;
+  std::uint64_t samples = 21;
+
+  std::uint64_t size() const { return samples; }
+  void fill(std::span<const std::uint64_t> indices, token_batch& batch) const {
+    batch.resize(indices.size(), 6);
+    for (std::size_t s = 0; s < indices.size(); ++s)
+      for (std::size_t t = 0; t < 6; ++t) {
+        const std::uint64_t stride = indices[s] % 3 + 1;
+        batch.inputs[s * 6 + t] = std::int32_t((indices[s] + stride * t) % 11);
+        batch.targets[s * 6 + t] = std::int32_t((indices[s] + stride * (t + 1)) % 11);
+      }
+  }
+};
+
 }  // namespace entrain::test

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <string_view>
 #include <concepts>
 #include <memory>
 #include <span>
@@ -41,6 +42,7 @@ template <communicator C>
 class checked {
  public:
   using slot_type = slot::communicator;
+  static constexpr std::string_view name = "checked";
   using request = checked_detail::guarded;
   struct abilities {
     template <collective, class T, class Op, class Space>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <climits>
+#include <string_view>
 #include <concepts>
 #include <memory>
 #include <span>
@@ -37,6 +38,7 @@ struct mpi_options {
 class mpi {
  public:
   using slot_type = slot::communicator;
+  static constexpr std::string_view name = "mpi";
   using request = mpi_detail::request;
   struct abilities {
     template <collective Kind, class T, class Op, class Space>

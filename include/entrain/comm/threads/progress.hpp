@@ -16,7 +16,11 @@ namespace entrain::comm::threads_detail {
 
 class rank_state {
  public:
-  rank_state(job& work, int rank) : work_(work), rank_(rank) {}
+  // How many operations are in flight at once is a matter of timing, so room for a full ring of collectives and as many
+  // messages is made at the start: no later step allocates because a neighbour was late.
+  rank_state(job& work, int rank) : work_(work), rank_(rank) {
+    for (std::uint64_t i = 0; i < 2 * group::ring; ++i) give_back(pool_.emplace_back());
+  }
   rank_state(const rank_state&) = delete;
   rank_state& operator=(const rank_state&) = delete;
 

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "../catch.hpp"
+
+#include "counted_allocations.hpp"
+
+#include <numeric>
+#include <vector>
+
+#include <entrain/comm/threads.hpp>
+#include <entrain/compress/compress.hpp>
+#include <entrain/nn/cnn.hpp>
+#include <entrain/nn/gpt.hpp>
+#include <entrain/nn/host.hpp>
+#include <entrain/optim/optim.hpp>
+#include <entrain/parallel/parallel.hpp>
+#include <entrain/trainer/trainer.hpp>
+
+#include "models.hpp"
+
+using namespace entrain;
+
+namespace {
+
+// Allocations of all ranks in steps 3 to 6.
+template <class Model, class Batch, class Parallelism, class Compression>
+long allocations_of_steps(int ranks, const Model& model, const Batch& batch, const Parallelism& form, const Compression& compressor) {
+  comm::run_ranks(ranks, [&](comm::threads& world) {
+    trainer run{model, optim::clipped{optim::adamw{}, 1.0}, world, form, compressor};
+    for (int step = 0; step < 6; ++step) {
+      comm::barrier(world);
+      if (world.rank() == 0 && step == 2) test::allocations = 0, test::counting = true;
+      comm::barrier(world);
+      run.step(batch);
+      comm::barrier(world);
+    }
+    if (world.rank() == 0) test::counting = false;
+    comm::barrier(world);
+  });
+  return test::allocations;
+}
+
+token_batch tokens() {
+  token_batch batch;
+  batch.resize(4, 16);
+  for (std::size_t i = 0; i < batch.inputs.size(); ++i) batch.inputs[i] = std::int32_t(i * 7 % 32), batch.targets[i] = std::int32_t(i * 5 % 32);
+  return batch;
+}
+
+labelled_batch images() {
+  labelled_batch batch;
+  batch.resize(4, 784);
+  for (std::size_t i = 0; i < batch.inputs.size(); ++i) batch.inputs[i] = float(i % 17) / 17;
+  std::iota(batch.targets.begin(), batch.targets.end(), 0);
+  return batch;
+}
+
+}  // namespace
+
+TEST_CASE("the counter counts", "[allocations]") {
+  if (!ENTRAIN_TEST_COUNTS_ALLOCATIONS) return;
+  test::allocations = 0, test::counting = true;
+  const std::vector<int> some(1000);
+  test::counting = false;
+  CHECK(test::allocations > 0);
+}
+
+TEST_CASE("nothing is allocated in a step after the first", "[allocations]") {
+  const nn::gpt language{.layers = 2, .heads = 2, .width = 32, .context = 16, .vocabulary = 32, .dropout = 0.1};
+  for (const int ranks : {1, 2}) {
+    CAPTURE(ranks);
+    CHECK(allocations_of_steps(ranks, language, tokens(), parallel::data{.bucket_bytes = 4096}, compress::none{}) == 0);
+    CHECK(allocations_of_steps(ranks, language, tokens(), parallel::data{.bucket_bytes = 4096, .accumulate = 2}, compress::cast<bfloat16>{}) == 0);
+    CHECK(allocations_of_steps(ranks, language, tokens(), parallel::data{.bucket_bytes = 4096}, compress::error_feedback{compress::top_k{.ratio = 0.01}}) == 0);
+    CHECK(allocations_of_steps(ranks, language, tokens(), parallel::sharded{.bucket_bytes = 4096}, compress::none{}) == 0);
+    CHECK(allocations_of_steps(ranks, language, tokens(), parallel::pipeline<>{.micro_batches = 4}, compress::none{}) == 0);
+    CHECK(allocations_of_steps(ranks, nn::cnn{.filters = {4, 8}, .hidden = 16}, images(), parallel::data{}, compress::none{}) == 0);
+  }
+}
