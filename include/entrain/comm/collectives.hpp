@@ -245,10 +245,20 @@ template <class C, class Data, class Op = sum>
 void reduce(C& c, Data&& data, Op op = {}, int root = 0) { start_reduce(c, data, data, op, root).wait(); }
 template <class C, class In, class Out, class Op = sum>
   requires(detail::viewable<In> && detail::viewable<Out>)
-void all_reduce(C& c, In&& in, Out&& out, Op op = {}) { start_all_reduce(c, in, out, op).wait(); }
+void all_reduce(C& c, In&& in, Out&& out, Op op = {}) {
+  if constexpr (requires { c.all_reduce(detail::input(in), detail::output(out), op); }) {  // a blocking form that beats start and wait
+    const auto from = detail::input(in);
+    const auto to = detail::output(out);
+    detail::check_size("all_reduce", "the output", from.size(), to.size());
+    detail::count_collective(c, from.size_bytes());
+    c.all_reduce(from, to, op);
+  } else {
+    start_all_reduce(c, in, out, op).wait();
+  }
+}
 template <class C, class Data, class Op = sum>
   requires(detail::viewable<Data> && !detail::viewable<Op>)
-void all_reduce(C& c, Data&& data, Op op = {}) { start_all_reduce(c, data, data, op).wait(); }
+void all_reduce(C& c, Data&& data, Op op = {}) { all_reduce(c, data, data, op); }
 template <class C, class In, class Out, class Op = sum>
   requires(detail::viewable<In> && detail::viewable<Out>)
 void reduce_scatter(C& c, In&& in, Out&& out, Op op = {}) { start_reduce_scatter(c, in, out, op).wait(); }

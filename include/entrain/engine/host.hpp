@@ -19,8 +19,8 @@ struct reference {
   static constexpr std::string_view name = "reference";
 };
 
-// Vectorised loops, and oneDNN for matrix products and convolutions when the target entrain::onednn is linked (for
-// float; double takes the plain path). `threads`: threads one rank's matrix products may use.
+// Vectorised loops, and oneDNN for float matrix products (convolutions are such products too) when the target
+// entrain::onednn is linked. `threads`: threads that one rank's oneDNN products may use.
 struct host : reference {
   static constexpr std::string_view name = "host";
   int threads = 1;
