@@ -49,6 +49,17 @@ TEST_CASE("the models keep the laws in double precision") {
   testing::check_model(dropping, random_tokens(3, 6, 7));
 }
 
+TEST_CASE("a language model of one's own layers keeps the laws, also when the table is all it has in common with the loss") {
+  const auto check = [](const auto& layers) {
+    auto model = nn::language_model{layers, 7, 6, 5}.template make<double>(host);
+    testing::check_gradient(model, random_tokens(3, 5, 7));
+    testing::check_model(model, random_tokens(3, 4, 7));
+  };
+  check(nn::linear{6});
+  check(nn::sequential{nn::positional_embedding{.context = 5}, nn::dropout{0.3f}, nn::residual{nn::sequential{nn::linear{8}, nn::silu, nn::linear{6}}}});
+  check(nn::sequential{nn::causal_self_attention{.heads = 3, .context = 5}, nn::positional_embedding{.context = 5}});
+}
+
 TEST_CASE("the models keep the laws in float on both engines") {
   const auto check = [&](const auto& engine) {
     auto perceptron = nn::mlp{.inputs = 12, .hidden = {9}, .outputs = 4}.make<float>(engine);

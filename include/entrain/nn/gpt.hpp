@@ -11,10 +11,9 @@
 #include <entrain/nn/activation.hpp>
 #include <entrain/nn/causal_self_attention.hpp>
 #include <entrain/nn/dropout.hpp>
-#include <entrain/nn/heads.hpp>
-#include <entrain/nn/inputs.hpp>
+#include <entrain/nn/language_model.hpp>
 #include <entrain/nn/layer_norm.hpp>
-#include <entrain/nn/network.hpp>
+#include <entrain/nn/linear.hpp>
 #include <entrain/nn/positional_embedding.hpp>
 #include <entrain/nn/residual.hpp>
 #include <entrain/nn/sequential.hpp>
@@ -57,12 +56,9 @@ struct gpt {
   template <class T, class Engine>
   auto make(const Engine& engine) const {
     check();
-    builder b;
-    token_input<T> tokens(b, "wte.", vocabulary, width, context, initialiser::normal(0.02f));
-    auto body = sequential{named{"wpe", positional_embedding{context}}, nn::dropout{dropout}, named{"h", repeat{layers, block()}}, named{"ln_f", layer_norm{}}}
-                    .template make<T>(b, shape{width}, "");
-    tied_language_head<T> head(tokens.parameters[0], vocabulary, width);
-    return detail::make_network<T>(engine, std::move(b), std::move(tokens), std::move(body), std::move(head));
+    return language_model{sequential{named{"wpe", positional_embedding{context}}, nn::dropout{dropout}, named{"h", repeat{layers, block()}}, named{"ln_f", layer_norm{}}},
+                          vocabulary, width, context}
+        .template make<T>(engine);
   }
 
   std::string describe() const {

@@ -12,6 +12,7 @@
 #include <entrain/nn/flatten.hpp>
 #include <entrain/nn/generate.hpp>
 #include <entrain/nn/gpt.hpp>
+#include <entrain/nn/language_model.hpp>
 #include <entrain/nn/layer_norm.hpp>
 #include <entrain/nn/linear.hpp>
 #include <entrain/nn/mlp.hpp>
