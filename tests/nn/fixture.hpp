@@ -37,5 +37,7 @@ struct fixture {
   bool has(const std::string& key) const { return arrays.count(key) > 0; }
   const array& operator[](const std::string& key) const { return arrays.at(key); }
   template <class T>
-  std::vector<T> as(const std::string& key) const { return {arrays.at(key).values.begin(), arrays.at(key).values.end()}; }
+  std::vector<T> as(const std::string& key) const {
+    return {arrays.at(key).values.begin(), arrays.at(key).values.end()};
+  }
 };

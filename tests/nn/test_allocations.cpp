@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "catch.hpp"
-
 #include <cstdlib>
 #include <new>
 #include <vector>
 
+#include "batches.hpp"
+#include "catch.hpp"
 #include <entrain/nn/cnn.hpp>
 #include <entrain/nn/gpt.hpp>
-
-#include "batches.hpp"
 
 using namespace entrain;
 

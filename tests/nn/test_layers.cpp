@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include "batches.hpp"
 #include "catch.hpp"
-
 #include <entrain/nn/nn.hpp>
 #include <entrain/testing/model_laws.hpp>
-
-#include "batches.hpp"
 
 // Every layer inside a small model: numerical gradient in double precision, and the laws of models (all cuts, both halves).
 
@@ -45,34 +43,40 @@ TEST_CASE("layer norm") {
 
 TEST_CASE("batch norm") {
   check(nn::sequential{nn::linear{6}, nn::batch_norm{}, nn::linear{3}}, {5}, 3, {.samples_are_independent = false});
-  check(nn::sequential{nn::convolution{.filters = 3}, nn::batch_norm{}, nn::silu, nn::flatten{}, nn::linear{2}}, {2, 6, 5}, 2, {.samples_are_independent = false});
+  check(nn::sequential{nn::convolution{.filters = 3}, nn::batch_norm{}, nn::silu, nn::flatten{}, nn::linear{2}}, {2, 6, 5}, 2,
+        {.samples_are_independent = false});
 }
 
 TEST_CASE("convolution") {
-  check(nn::sequential{nn::convolution{.filters = 3, .kernel = 3, .stride = 1, .padding = 1}, nn::gelu, nn::convolution{.filters = 2, .kernel = 3, .stride = 2, .padding = 2},
-                       nn::flatten{}, nn::linear{2}},
+  check(nn::sequential{nn::convolution{.filters = 3, .kernel = 3, .stride = 1, .padding = 1}, nn::gelu,
+                       nn::convolution{.filters = 2, .kernel = 3, .stride = 2, .padding = 2}, nn::flatten{}, nn::linear{2}},
         {2, 6, 7}, 2);
 }
 
 TEST_CASE("pooling") {
   for (const auto kind : {nn::pooling_kind::maximum, nn::pooling_kind::average}) {
     check(nn::sequential{nn::convolution{.filters = 2}, nn::pooling{kind}, nn::flatten{}, nn::linear{2}}, {1, 8, 9}, 2);
-    check(nn::sequential{nn::convolution{.filters = 2}, nn::pooling{kind, 3, 1}, nn::flatten{}}, {1, 6, 6}, 8);  // last layer needs its output
+    check(nn::sequential{nn::convolution{.filters = 2}, nn::pooling{kind, 3, 1}, nn::flatten{}}, {1, 6, 6},
+          8);  // last layer needs its output
     check(nn::sequential{nn::convolution{.filters = 2}, nn::pooling{kind}, nn::dropout{0.5f}, nn::flatten{}, nn::linear{2}}, {1, 6, 6}, 2);
   }
 }
 
 TEST_CASE("dropout") {
   check(nn::sequential{nn::linear{6}, nn::dropout{0.4f}, nn::linear{3}, nn::dropout{0.2f}}, {5}, 3);
-  check(nn::sequential{nn::dropout{0.4f}, nn::residual{nn::sequential{nn::dropout{0.3f}, nn::linear{5}, nn::dropout{0.5f}}}, nn::linear{3}}, {5}, 3);
+  check(nn::sequential{nn::dropout{0.4f}, nn::residual{nn::sequential{nn::dropout{0.3f}, nn::linear{5}, nn::dropout{0.5f}}}, nn::linear{3}},
+        {5}, 3);
   check(nn::sequential{nn::linear{6}, nn::dropout{0.0f}, nn::linear{3}}, {5}, 3);
 }
 
 TEST_CASE("residual, repeat and nested chains") {
-  check(nn::sequential{nn::linear{6}, nn::residual{nn::sequential{nn::linear{4}, nn::tanh_activation, nn::linear{6}}}, nn::linear{3}}, {5}, 3);
+  check(nn::sequential{nn::linear{6}, nn::residual{nn::sequential{nn::linear{4}, nn::tanh_activation, nn::linear{6}}}, nn::linear{3}}, {5},
+        3);
   check(nn::sequential{nn::repeat{3, nn::residual{nn::linear{5}}}, nn::linear{3}}, {5}, 3);
   check(nn::residual{nn::residual{nn::sequential{nn::repeat{2, nn::sequential{nn::linear{5}, nn::gelu}}}}}, {5}, 5);
-  check(nn::sequential{nn::convolution{.filters = 2, .kernel = 3, .padding = 1}, nn::residual{nn::pooling{nn::pooling_kind::maximum, 1, 1}}, nn::flatten{}, nn::linear{2}}, {1, 4, 4}, 2);
+  check(nn::sequential{nn::convolution{.filters = 2, .kernel = 3, .padding = 1}, nn::residual{nn::pooling{nn::pooling_kind::maximum, 1, 1}},
+                       nn::flatten{}, nn::linear{2}},
+        {1, 4, 4}, 2);
   check(nn::linear{3}, {5}, 3);
 }
 
@@ -84,7 +88,9 @@ TEST_CASE("attention and positions on samples of a fixed length") {
 
 TEST_CASE("layers refuse shapes that do not fit") {
   engine::host e;
-  const auto make = [&](const auto& layers, const shape& in, std::size_t outputs) { nn::regressor{layers, in, outputs}.template make<float>(e); };
+  const auto make = [&](const auto& layers, const shape& in, std::size_t outputs) {
+    nn::regressor{layers, in, outputs}.template make<float>(e);
+  };
   CHECK_THROWS_AS(make(nn::linear{0}, {4}, 1), usage_error);
   CHECK_THROWS_AS(make(nn::linear{3}, {4}, 2), usage_error);
   CHECK_THROWS_AS(make(nn::residual{nn::linear{3}}, {4}, 3), usage_error);

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "catch.hpp"
-
 #include <algorithm>
 #include <cmath>
 
+#include "batches.hpp"
+#include "catch.hpp"
 #include <entrain/nn/nn.hpp>
 #include <entrain/testing/model_laws.hpp>
-
-#include "batches.hpp"
 
 using namespace entrain;
 
@@ -34,7 +32,8 @@ TEST_CASE("the models keep the laws in double precision") {
   auto linear = nn::mlp{.inputs = 12, .hidden = {}, .outputs = 4}.make<double>(host);
   testing::check_gradient(linear, random_images(5, 12, 4));
 
-  auto images = nn::cnn{.channels = 2, .height = 9, .width = 8, .filters = {3, 4}, .kernel = 3, .hidden = 6, .classes = 4}.make<double>(host);
+  auto images =
+      nn::cnn{.channels = 2, .height = 9, .width = 8, .filters = {3, 4}, .kernel = 3, .hidden = 6, .classes = 4}.make<double>(host);
   testing::check_gradient(images, random_images(4, 144, 4));
   testing::check_model(images, random_images(4, 144, 4));
 
@@ -56,7 +55,8 @@ TEST_CASE("a language model of one's own layers keeps the laws, also when the ta
     testing::check_model(model, random_tokens(3, 4, 7));
   };
   check(nn::linear{6});
-  check(nn::sequential{nn::positional_embedding{.context = 5}, nn::dropout{0.3f}, nn::residual{nn::sequential{nn::linear{8}, nn::silu, nn::linear{6}}}});
+  check(nn::sequential{nn::positional_embedding{.context = 5}, nn::dropout{0.3f},
+                       nn::residual{nn::sequential{nn::linear{8}, nn::silu, nn::linear{6}}}});
   check(nn::sequential{nn::causal_self_attention{.heads = 3, .context = 5}, nn::positional_embedding{.context = 5}});
 }
 

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "catch.hpp"
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 
+#include "catch.hpp"
+#include "fixture.hpp"
 #include <entrain/nn/nn.hpp>
 #include <entrain/optim/adamw.hpp>
 #include <entrain/optim/sgd.hpp>
-
-#include "fixture.hpp"
 
 // Every layer and model against PyTorch, in both precisions and on both engines. Distances are relative to the largest value
 // of an array; the reference is double precision.
@@ -20,7 +18,9 @@ using namespace entrain;
 namespace {
 
 template <class T>
-constexpr double tolerance() { return std::is_same_v<T, double> ? 1e-11 : 4e-6; }
+constexpr double tolerance() {
+  return std::is_same_v<T, double> ? 1e-11 : 4e-6;
+}
 
 template <class Values>
 double distance(const Values& found, const std::vector<double>& expected) {
@@ -67,7 +67,8 @@ void check_layer(const std::string& name, const Description& description, shape 
   const auto x = f.as<T>("x"), dy = f.as<T>("dy");
   const std::size_t rows = x.size() / plan.in_size;
   const auto p = parameters_of<T>(f, b.layout);
-  std::vector<T> y(dy.size()), saved(plan.saved * rows), stash(plan.stash * rows), scratch(plan.scratch * rows), workspace(plan.workspace), dx(x.size()), g(p.size(), T(5));
+  std::vector<T> y(dy.size()), saved(plan.saved * rows), stash(plan.stash * rows), scratch(plan.scratch * rows), workspace(plan.workspace),
+      dx(x.size()), g(p.size(), T(5));
   const Engine engine;
   const nn::pass how;
   const nn::call<T, Engine> c{engine, how, rows, 0, false, scratch.data(), workspace.data()};
@@ -134,7 +135,8 @@ std::vector<double> train(Model& model, const fixture& f, const typename Model::
     for (const auto& block : layout.blocks()) {
       std::array<T*, Optimizer::fields.size()> state{};
       for (std::size_t i = 0; i < state.size(); ++i) state[i] = fields[i].data() + block.offset;
-      rule.update({step, rule.learning_rate_at(step), 1.0 / double(loss.count), block.kind}, p.data() + block.offset, g.data() + block.offset, state, block.count);
+      rule.update({step, rule.learning_rate_at(step), 1.0 / double(loss.count), block.kind}, p.data() + block.offset,
+                  g.data() + block.offset, state, block.count);
     }
   }
   return losses;
@@ -152,14 +154,17 @@ void check_model(const std::string& name, const Description& description) {
   model.loss_and_gradient(p, batch, g);
   check_gradients(f, model.layout(), g, 4 * tolerance<T>());
   const double limit = std::is_same_v<T, double> ? 1e-10 : 2e-5;
-  CHECK(distance(train(model, f, batch, optim::sgd{.learning_rate = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 0.1}), f["losses:sgd"].values) < limit);
-  CHECK(distance(train(model, f, batch, optim::adamw{.learning_rate = 0.01, .beta2 = 0.99, .weight_decay = 0.1}), f["losses:adamw"].values) < limit);
+  CHECK(distance(train(model, f, batch, optim::sgd{.learning_rate = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 0.1}),
+                 f["losses:sgd"].values) < limit);
+  CHECK(distance(train(model, f, batch, optim::adamw{.learning_rate = 0.01, .beta2 = 0.99, .weight_decay = 0.1}),
+                 f["losses:adamw"].values) < limit);
 }
 
 template <class T, class Engine>
 void check_models() {
   check_model<T, Engine>("model_mlp", nn::mlp{.inputs = 6, .hidden = {5}, .outputs = 4, .activation = nn::activation_kind::tanh});
-  check_model<T, Engine>("model_cnn", nn::cnn{.channels = 1, .height = 8, .width = 8, .filters = {3, 4}, .kernel = 3, .hidden = 6, .classes = 4});
+  check_model<T, Engine>("model_cnn",
+                         nn::cnn{.channels = 1, .height = 8, .width = 8, .filters = {3, 4}, .kernel = 3, .hidden = 6, .classes = 4});
   check_model<T, Engine>("model_gpt", nn::gpt{.layers = 2, .heads = 2, .width = 8, .context = 6, .vocabulary = 11});
 }
 

@@ -12,10 +12,14 @@ using ops::activation_kind;
 
 constexpr const char* name_of(activation_kind kind) {
   switch (kind) {
-    case activation_kind::relu: return "relu";
-    case activation_kind::gelu: return "gelu";
-    case activation_kind::silu: return "silu";
-    case activation_kind::tanh: return "tanh";
+    case activation_kind::relu:
+      return "relu";
+    case activation_kind::gelu:
+      return "gelu";
+    case activation_kind::silu:
+      return "silu";
+    case activation_kind::tanh:
+      return "tanh";
   }
   return "activation";
 }
@@ -45,11 +49,14 @@ struct activation {
   activation_kind kind = activation_kind::relu;
 
   template <class T>
-  activation_layer<T> make(builder&, shape in, const std::string&) const { return activation_layer<T>(kind, std::move(in)); }
+  activation_layer<T> make(builder&, shape in, const std::string&) const {
+    return activation_layer<T>(kind, std::move(in));
+  }
   std::string describe() const { return name_of(kind); }
   friend bool operator==(const activation&, const activation&) = default;
 };
 
-inline constexpr activation relu{activation_kind::relu}, gelu{activation_kind::gelu}, silu{activation_kind::silu}, tanh_activation{activation_kind::tanh};
+inline constexpr activation relu{activation_kind::relu}, gelu{activation_kind::gelu}, silu{activation_kind::silu},
+    tanh_activation{activation_kind::tanh};
 
 }  // namespace entrain::nn

@@ -21,7 +21,8 @@ class batch_norm_layer : public layer_base {
   batch_norm_layer(builder& b, shape in, const std::string& prefix, float epsilon)
       : layer_base(in, in), channels_(in_shape.front()), spatial_(in_size / channels_), epsilon_(epsilon) {
     parameters = {b.add(prefix + "weight", {channels_}, block_kind::vector), b.add(prefix + "bias", {channels_}, block_kind::vector),
-                  b.add(prefix + "running_mean", {channels_}, block_kind::statistic), b.add(prefix + "running_var", {channels_}, block_kind::statistic)};
+                  b.add(prefix + "running_mean", {channels_}, block_kind::statistic),
+                  b.add(prefix + "running_var", {channels_}, block_kind::statistic)};
     saved = 2 * channels_;
     workspace = channels_;
     cost = 8.0 * double(in_size);
@@ -56,7 +57,8 @@ class batch_norm_layer : public layer_base {
   void backward_parameters(const Call& c, const T*, const kept<T>& k, const T* dout, T* g) const {
     require_training(c);
     const T *mean = k.saved, *inverse_deviation = k.saved + channels_;
-    op::do_backward_parameters(c.engine, operation(c), k.in, mean, inverse_deviation, dout, g + parameters[0].offset, g + parameters[1].offset);
+    op::do_backward_parameters(c.engine, operation(c), k.in, mean, inverse_deviation, dout, g + parameters[0].offset,
+                               g + parameters[1].offset);
     const double count = double(c.rows * spatial_), unbias = count / std::max(count - 1, 1.0);
     T *sum_mean = g + parameters[2].offset, *sum_variance = g + parameters[3].offset;
     for (std::size_t i = 0; i < channels_; ++i) {
@@ -68,7 +70,9 @@ class batch_norm_layer : public layer_base {
 
  private:
   template <class Call>
-  ops::batch_norm operation(const Call& c) const { return {c.rows, channels_, spatial_, epsilon_, c.accumulate}; }
+  ops::batch_norm operation(const Call& c) const {
+    return {c.rows, channels_, spatial_, epsilon_, c.accumulate};
+  }
   template <class Call>
   static void require_training(const Call& c) {
     if (!c.how.training) throw usage_error("nn::batch_norm", "gradient of an evaluation pass", "pass.training == true", "false");

@@ -23,7 +23,10 @@ template <class T>
 class attention_core : public layer_base {
  public:
   attention_core(shape in, shape out, std::size_t heads, std::size_t longest)
-      : layer_base(std::move(in), std::move(out)), heads_(heads), width_(out_shape.back()), fixed_length_(in_shape.size() > 1 ? in_shape[0] : 0) {
+      : layer_base(std::move(in), std::move(out)),
+        heads_(heads),
+        width_(out_shape.back()),
+        fixed_length_(in_shape.size() > 1 ? in_shape[0] : 0) {
     saved = heads * (in_shape.size() > 1 ? in_shape[0] : 1);
     needs_output = true;
     workspace = ops::causal_attention{1, longest, heads, width_ / heads}.workspace_size();
@@ -74,14 +77,16 @@ struct causal_self_attention {
 
   template <class T>
   auto make(builder& b, shape in, const std::string& prefix) const {
-    if (in.empty() || in.size() > 2) throw usage_error("nn::causal_self_attention", "input of the wrong shape", "[length, width] or [width]", to_string(in));
+    if (in.empty() || in.size() > 2)
+      throw usage_error("nn::causal_self_attention", "input of the wrong shape", "[length, width] or [width]", to_string(in));
     const std::size_t width = in.back(), longest = in.size() > 1 ? in[0] : context;
     if (heads == 0 || width == 0 || width % heads != 0)
-      throw usage_error("nn::causal_self_attention", "the width does not divide into heads", "a multiple of " + std::to_string(heads), std::to_string(width));
+      throw usage_error("nn::causal_self_attention", "the width does not divide into heads", "a multiple of " + std::to_string(heads),
+                        std::to_string(width));
     if (longest == 0) throw usage_error("nn::causal_self_attention", "no longest sequence", "context >= 1", "0");
     const linear projection{3 * width, true, weights, initialiser::zeros()}, output{width, true, output_weights, initialiser::zeros()};
-    return sequential{named{"c_attn", projection}, detail::attention_core_description{heads, longest}, named{"c_proj", output}}.template make<T>(
-        b, std::move(in), prefix);
+    return sequential{named{"c_attn", projection}, detail::attention_core_description{heads, longest}, named{"c_proj", output}}
+        .template make<T>(b, std::move(in), prefix);
   }
   std::string describe() const { return describe_members("causal_self_attention", "heads", heads); }
   friend bool operator==(const causal_self_attention&, const causal_self_attention&) = default;

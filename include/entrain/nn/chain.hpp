@@ -25,9 +25,9 @@ class ready_reference {
  public:
   template <class F>
     requires(!std::is_same_v<std::remove_cvref_t<F>, ready_reference>)
-  ready_reference(F&& f) : object_(const_cast<void*>(static_cast<const void*>(&f))), call_([](void* object, std::size_t block) {
-    (*static_cast<std::remove_reference_t<F>*>(object))(block);
-  }) {}
+  ready_reference(F&& f)
+      : object_(const_cast<void*>(static_cast<const void*>(&f))),
+        call_([](void* object, std::size_t block) { (*static_cast<std::remove_reference_t<F>*>(object))(block); }) {}
   void operator()(std::size_t block) const { call_(object_, block); }
 
  private:
@@ -99,9 +99,13 @@ class chain {
   }
   // f(layer) for the i-th leaf.
   template <class F>
-  void visit(std::size_t i, F&& f) const { visit_from<0>(*this, i, f); }
+  void visit(std::size_t i, F&& f) const {
+    visit_from<0>(*this, i, f);
+  }
   template <class F>
-  void visit(std::size_t i, F&& f) { visit_from<0>(*this, i, f); }
+  void visit(std::size_t i, F&& f) {
+    visit_from<0>(*this, i, f);
+  }
 
   // The leaves that do something.
   std::vector<std::size_t> active_leaves() const {
@@ -120,7 +124,8 @@ class chain {
   void forward(const Call& c, const chain_plan& plan, const T* p, const T* in, T* out, T* saved) const;
   // The whole backward pass: a layer's parameters first, so that their exchange starts, then its input. din may be null.
   template <class Call>
-  void backward(const Call& c, const chain_plan& plan, const T* p, const kept<T>& k, const T* dout, T* din, T* g, const ready_reference& ready) const;
+  void backward(const Call& c, const chain_plan& plan, const T* p, const kept<T>& k, const T* dout, T* din, T* g,
+                const ready_reference& ready) const;
   // The two halves. dout must be the same memory in both.
   template <class Call>
   void backward_input(const Call& c, const chain_plan& plan, const T* p, const kept<T>& k, const T* dout, T* din) const;
@@ -235,7 +240,8 @@ void chain<T, Parts...>::backward_input(const Call& c, const chain_plan& plan, c
 
 template <class T, class... Parts>
 template <class Call>
-void chain<T, Parts...>::backward_parameters(const Call& c, const chain_plan& plan, const T* p, const kept<T>& k, const T* dout, T* g) const {
+void chain<T, Parts...>::backward_parameters(const Call& c, const chain_plan& plan, const T* p, const kept<T>& k, const T* dout,
+                                             T* g) const {
   for (std::size_t i = plan.steps.size(); i-- > 0;)
     visit(plan.steps[i].leaf, [&](const auto& layer) {
       layer.backward_parameters(c, p, kept_by(plan, i, k, c.rows), stashed_gradient(plan, i, k, dout, c.rows), g);

@@ -31,9 +31,12 @@ struct classifier {
   auto make(const Engine& engine) const {
     builder b;
     auto body = layers.template make<T>(b, input, "");
-    return detail::make_network<T>(engine, std::move(b), feature_input<T, labelled_batch>(input), std::move(body), classification_head<T>(classes));
+    return detail::make_network<T>(engine, std::move(b), feature_input<T, labelled_batch>(input), std::move(body),
+                                   classification_head<T>(classes));
   }
-  std::string describe() const { return "classifier{" + entrain::describe(layers) + ", " + to_string(input) + " -> " + std::to_string(classes) + "}"; }
+  std::string describe() const {
+    return "classifier{" + entrain::describe(layers) + ", " + to_string(input) + " -> " + std::to_string(classes) + "}";
+  }
   friend bool operator==(const classifier&, const classifier&) = default;
 };
 
@@ -49,9 +52,12 @@ struct regressor {
   auto make(const Engine& engine) const {
     builder b;
     auto body = layers.template make<T>(b, input, "");
-    return detail::make_network<T>(engine, std::move(b), feature_input<T, regression_batch>(input), std::move(body), regression_head<T>(outputs));
+    return detail::make_network<T>(engine, std::move(b), feature_input<T, regression_batch>(input), std::move(body),
+                                   regression_head<T>(outputs));
   }
-  std::string describe() const { return "regressor{" + entrain::describe(layers) + ", " + to_string(input) + " -> " + std::to_string(outputs) + "}"; }
+  std::string describe() const {
+    return "regressor{" + entrain::describe(layers) + ", " + to_string(input) + " -> " + std::to_string(outputs) + "}";
+  }
   friend bool operator==(const regressor&, const regressor&) = default;
 };
 

@@ -33,13 +33,15 @@ struct cnn {
 
   template <class T, class Engine>
   auto make(const Engine& engine) const {
-    if (kernel % 2 == 0) throw usage_error("nn::cnn", "an even kernel cannot keep the image's size", "an odd kernel", std::to_string(kernel));
+    if (kernel % 2 == 0)
+      throw usage_error("nn::cnn", "an even kernel cannot keep the image's size", "an odd kernel", std::to_string(kernel));
     builder b;
     using block = chain<T, convolution_layer<T>, pooling_layer<T>, activation_layer<T>>;
     repeated<block> blocks;
     shape at{channels, height, width};
     for (std::size_t i = 0; i < filters.size(); ++i) {
-      auto convolve = convolution{.filters = filters[i], .kernel = kernel, .stride = 1, .padding = kernel / 2}.make<T>(b, std::move(at), "conv." + std::to_string(i) + ".");
+      auto convolve = convolution{.filters = filters[i], .kernel = kernel, .stride = 1, .padding = kernel / 2}.make<T>(
+          b, std::move(at), "conv." + std::to_string(i) + ".");
       auto pool = pooling{}.make<T>(b, convolve.out_shape, "");
       at = pool.out_shape;
       blocks.parts.push_back(block(std::move(convolve), std::move(pool), activation_layer<T>(activation_kind::relu, at)));
@@ -47,13 +49,16 @@ struct cnn {
     blocks.out_shape = at;
     auto rest = sequential{flatten{}, named{"fc.0", linear{hidden}}, relu, named{"fc.1", linear{classes}}}.make<T>(b, std::move(at), "");
     chain<T, repeated<block>, decltype(rest)> body(std::move(blocks), std::move(rest));
-    return detail::make_network<T>(engine, std::move(b), feature_input<T, labelled_batch>({channels, height, width}), std::move(body), classification_head<T>(classes));
+    return detail::make_network<T>(engine, std::move(b), feature_input<T, labelled_batch>({channels, height, width}), std::move(body),
+                                   classification_head<T>(classes));
   }
 
   std::string describe() const {
     std::string layers;
-    for (const std::size_t f : filters) layers += " -> " + std::to_string(f) + " filters " + std::to_string(kernel) + "x" + std::to_string(kernel);
-    return "cnn{" + to_string({channels, height, width}) + layers + " -> " + std::to_string(hidden) + " -> " + std::to_string(classes) + "}";
+    for (const std::size_t f : filters)
+      layers += " -> " + std::to_string(f) + " filters " + std::to_string(kernel) + "x" + std::to_string(kernel);
+    return "cnn{" + to_string({channels, height, width}) + layers + " -> " + std::to_string(hidden) + " -> " + std::to_string(classes) +
+           "}";
   }
   friend bool operator==(const cnn&, const cnn&) = default;
 };

@@ -60,13 +60,17 @@ struct convolution {
   template <class T>
   convolution_layer<T> make(builder& b, shape in, const std::string& prefix) const {
     detail::require_rank("nn::convolution", in, 3, "[channels, height, width]");
-    if (filters == 0 || kernel == 0 || stride == 0) throw usage_error("nn::convolution", "a size of zero", "filters, kernel and stride >= 1", describe());
+    if (filters == 0 || kernel == 0 || stride == 0)
+      throw usage_error("nn::convolution", "a size of zero", "filters, kernel and stride >= 1", describe());
     if (in[1] + 2 * padding < kernel || in[2] + 2 * padding < kernel)
-      throw usage_error("nn::convolution", "the kernel is larger than the padded image", "at least " + std::to_string(kernel) + " pixels a side", to_string(in));
+      throw usage_error("nn::convolution", "the kernel is larger than the padded image",
+                        "at least " + std::to_string(kernel) + " pixels a side", to_string(in));
     const ops::convolution op{0, in[0], in[1], in[2], filters, kernel, stride, padding, true};
     return convolution_layer<T>(b, op, std::move(in), prefix, weights, biases);
   }
-  std::string describe() const { return describe_members("convolution", "filters", filters, "kernel", kernel, "stride", stride, "padding", padding); }
+  std::string describe() const {
+    return describe_members("convolution", "filters", filters, "kernel", kernel, "stride", stride, "padding", padding);
+  }
   friend bool operator==(const convolution&, const convolution&) = default;
 };
 

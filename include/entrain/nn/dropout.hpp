@@ -22,9 +22,13 @@ class dropout_layer : public layer_base {
 
   void initialise(T*, std::uint64_t) const {}
   template <class Call>
-  void forward(const Call& c, const T*, const T* in, T* out, T*) const { apply(c, in, out); }
+  void forward(const Call& c, const T*, const T* in, T* out, T*) const {
+    apply(c, in, out);
+  }
   template <class Call>
-  void backward_input(const Call& c, const T*, const kept<T>&, const T* dout, T* din) const { apply(c, dout, din); }
+  void backward_input(const Call& c, const T*, const kept<T>&, const T* dout, T* din) const {
+    apply(c, dout, din);
+  }
   template <class Call>
   void backward_parameters(const Call&, const T*, const kept<T>&, const T*, T*) const {}
 
@@ -33,7 +37,10 @@ class dropout_layer : public layer_base {
   void apply(const Call& c, const T* in, T* out) const {
     const std::size_t count = c.rows * in_size;
     if (!c.how.training) return detail::copy(in, out, count);
-    op::do_apply(c.engine, ops::dropout{count, probability_, random_stream(c.how.seed, purpose::dropout, stream_, c.how.step), c.first_row() * in_size}, in, out);
+    op::do_apply(
+        c.engine,
+        ops::dropout{count, probability_, random_stream(c.how.seed, purpose::dropout, stream_, c.how.step), c.first_row() * in_size}, in,
+        out);
   }
 
   float probability_;

@@ -14,16 +14,22 @@ class flatten_layer : public layer_base {
 
   void initialise(T*, std::uint64_t) const {}
   template <class Call>
-  void forward(const Call& c, const T*, const T* in, T* out, T*) const { detail::copy(in, out, c.rows * in_size); }
+  void forward(const Call& c, const T*, const T* in, T* out, T*) const {
+    detail::copy(in, out, c.rows * in_size);
+  }
   template <class Call>
-  void backward_input(const Call& c, const T*, const kept<T>&, const T* dout, T* din) const { detail::copy(dout, din, c.rows * in_size); }
+  void backward_input(const Call& c, const T*, const kept<T>&, const T* dout, T* din) const {
+    detail::copy(dout, din, c.rows * in_size);
+  }
   template <class Call>
   void backward_parameters(const Call&, const T*, const kept<T>&, const T*, T*) const {}
 };
 
 struct flatten {
   template <class T>
-  flatten_layer<T> make(builder&, shape in, const std::string&) const { return flatten_layer<T>(std::move(in)); }
+  flatten_layer<T> make(builder&, shape in, const std::string&) const {
+    return flatten_layer<T>(std::move(in));
+  }
   std::string describe() const { return "flatten"; }
   friend bool operator==(const flatten&, const flatten&) = default;
 };

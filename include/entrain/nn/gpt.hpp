@@ -47,7 +47,8 @@ struct gpt {
     const auto weights = initialiser::normal(0.02f), last = initialiser::normal(0.02f / std::sqrt(2.0f * float(layers)));
     const auto project = [](std::size_t outputs, initialiser first) { return linear{outputs, true, first, initialiser::zeros()}; };
     return sequential{
-        named{"", residual{sequential{named{"ln_1", layer_norm{}}, named{"attn", causal_self_attention{heads, context, weights, last}}, nn::dropout{dropout}}}},
+        named{"", residual{sequential{named{"ln_1", layer_norm{}}, named{"attn", causal_self_attention{heads, context, weights, last}},
+                                      nn::dropout{dropout}}}},
         named{"", residual{sequential{named{"ln_2", layer_norm{}}, named{"mlp.c_fc", project(4 * width, weights)}, gelu,
                                       named{"mlp.c_proj", project(width, last)}, nn::dropout{dropout}}}}};
   }
@@ -56,19 +57,22 @@ struct gpt {
   template <class T, class Engine>
   auto make(const Engine& engine) const {
     check();
-    return language_model{sequential{named{"wpe", positional_embedding{context}}, nn::dropout{dropout}, named{"h", repeat{layers, block()}}, named{"ln_f", layer_norm{}}},
+    return language_model{sequential{named{"wpe", positional_embedding{context}}, nn::dropout{dropout}, named{"h", repeat{layers, block()}},
+                                     named{"ln_f", layer_norm{}}},
                           vocabulary, width, context}
         .template make<T>(engine);
   }
 
   std::string describe() const {
-    return describe_members("gpt", "layers", layers, "heads", heads, "width", width, "context", context, "vocabulary", vocabulary, "dropout", dropout);
+    return describe_members("gpt", "layers", layers, "heads", heads, "width", width, "context", context, "vocabulary", vocabulary,
+                            "dropout", dropout);
   }
   friend bool operator==(const gpt&, const gpt&) = default;
 
  private:
   void check() const {
-    if (layers == 0 || width == 0 || context == 0 || vocabulary == 0) throw usage_error("nn::gpt", "a size of zero", "layers, width, context and vocabulary >= 1", describe());
+    if (layers == 0 || width == 0 || context == 0 || vocabulary == 0)
+      throw usage_error("nn::gpt", "a size of zero", "layers, width, context and vocabulary >= 1", describe());
   }
 };
 

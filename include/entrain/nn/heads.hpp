@@ -23,11 +23,12 @@ namespace detail {
 
 inline void check_labels(const std::vector<std::int32_t>& targets, std::size_t rows, std::size_t classes) {
   if (targets.size() < rows)
-    throw usage_error("nn::network", "the batch's targets are shorter than it says", std::to_string(rows) + " targets", std::to_string(targets.size()));
+    throw usage_error("nn::network", "the batch's targets are shorter than it says", std::to_string(rows) + " targets",
+                      std::to_string(targets.size()));
   for (std::size_t i = 0; i < rows; ++i)
     if (targets[i] >= 0 && std::size_t(targets[i]) >= classes)
-      throw usage_error("nn::network", "target " + std::to_string(i) + " is no class of the model", "0 to " + std::to_string(classes - 1) + ", or negative to leave it out",
-                        std::to_string(targets[i]));
+      throw usage_error("nn::network", "target " + std::to_string(i) + " is no class of the model",
+                        "0 to " + std::to_string(classes - 1) + ", or negative to leave it out", std::to_string(targets[i]));
 }
 
 }  // namespace detail
@@ -46,7 +47,9 @@ class classification_head {
 
   void check(const labelled_batch& batch) const { detail::check_labels(batch.targets, batch.samples, in_size); }
   template <class Call>
-  const T* predict(const Call&, const T*, const T* in, T*) const { return in; }
+  const T* predict(const Call&, const T*, const T* in, T*) const {
+    return in;
+  }
   template <class Call>
   loss_sum loss(const Call& c, const T*, const T* in, const labelled_batch& batch, T*) const {
     return op::do_loss(c.engine, operation(c), in, batch.targets.data());
@@ -60,13 +63,17 @@ class classification_head {
     return loss_and_gradient(c, p, in, batch, memory);
   }
   template <class Call>
-  const T* gradient(const Call&, const T*, const T* memory, T*) const { return memory; }
+  const T* gradient(const Call&, const T*, const T* memory, T*) const {
+    return memory;
+  }
   template <class Call>
   void backward_parameters(const Call&, const T*, const T*, T*) const {}
 
  private:
   template <class Call>
-  ops::softmax_cross_entropy operation(const Call& c) const { return {c.rows, in_size}; }
+  ops::softmax_cross_entropy operation(const Call& c) const {
+    return {c.rows, in_size};
+  }
 };
 
 // Half the squared distance to the targets.
@@ -84,13 +91,16 @@ class regression_head {
 
   void check(const regression_batch& batch) const {
     if (batch.samples > 0 && batch.outputs != in_size)
-      throw usage_error("nn::network", "the batch's targets do not fit the model", std::to_string(in_size) + " a sample", std::to_string(batch.outputs));
+      throw usage_error("nn::network", "the batch's targets do not fit the model", std::to_string(in_size) + " a sample",
+                        std::to_string(batch.outputs));
     if (batch.targets.size() < batch.samples * batch.outputs)
-      throw usage_error("nn::network", "the batch's targets are shorter than it says", std::to_string(batch.samples * batch.outputs) + " values",
-                        std::to_string(batch.targets.size()));
+      throw usage_error("nn::network", "the batch's targets are shorter than it says",
+                        std::to_string(batch.samples * batch.outputs) + " values", std::to_string(batch.targets.size()));
   }
   template <class Call>
-  const T* predict(const Call&, const T*, const T* in, T*) const { return in; }
+  const T* predict(const Call&, const T*, const T* in, T*) const {
+    return in;
+  }
   template <class Call>
   loss_sum loss(const Call& c, const T*, const T* in, const regression_batch& batch, T* memory) const {
     return op::do_loss(c.engine, operation(c), in, targets(c, batch, memory));
@@ -104,13 +114,17 @@ class regression_head {
     return loss_and_gradient(c, p, in, batch, memory);
   }
   template <class Call>
-  const T* gradient(const Call&, const T*, const T* memory, T*) const { return memory; }
+  const T* gradient(const Call&, const T*, const T* memory, T*) const {
+    return memory;
+  }
   template <class Call>
   void backward_parameters(const Call&, const T*, const T*, T*) const {}
 
  private:
   template <class Call>
-  ops::squared_error operation(const Call& c) const { return {c.rows, in_size}; }
+  ops::squared_error operation(const Call& c) const {
+    return {c.rows, in_size};
+  }
   template <class Call>
   const T* targets(const Call& c, const regression_batch& batch, T* memory) const {
     if constexpr (std::is_same_v<T, float>) return batch.targets.data();
@@ -135,7 +149,8 @@ class tied_language_head {
   void check(const token_batch& batch) const { detail::check_labels(batch.targets, batch.samples * batch.length, out_size); }
   template <class Call>
   const T* predict(const Call& c, const T* p, const T* in, T* memory) const {
-    op::do_run(c.engine, ops::gemm{false, true, c.rows, out_size, in_size, in_size, in_size, out_size, 1, 0}, in, p + parameters[0].offset, memory);
+    op::do_run(c.engine, ops::gemm{false, true, c.rows, out_size, in_size, in_size, in_size, out_size, 1, 0}, in, p + parameters[0].offset,
+               memory);
     return memory;
   }
   template <class Call>
@@ -154,18 +169,21 @@ class tied_language_head {
   }
   template <class Call>
   const T* gradient(const Call& c, const T* p, const T* memory, T* store) const {
-    op::do_run(c.engine, ops::gemm{false, false, c.rows, in_size, out_size, out_size, in_size, in_size, 1, 0}, memory, p + parameters[0].offset, store);
+    op::do_run(c.engine, ops::gemm{false, false, c.rows, in_size, out_size, out_size, in_size, in_size, 1, 0}, memory,
+               p + parameters[0].offset, store);
     return store;
   }
   template <class Call>
   void backward_parameters(const Call& c, const T* in, const T* memory, T* g) const {
-    op::do_run(c.engine, ops::gemm{true, false, out_size, in_size, c.rows, out_size, in_size, in_size, 1, c.accumulate ? 1.0f : 0.0f}, memory, in,
-               g + parameters[0].offset);
+    op::do_run(c.engine, ops::gemm{true, false, out_size, in_size, c.rows, out_size, in_size, in_size, 1, c.accumulate ? 1.0f : 0.0f},
+               memory, in, g + parameters[0].offset);
   }
 
  private:
   template <class Call>
-  ops::softmax_cross_entropy operation(const Call& c) const { return {c.rows, out_size}; }
+  ops::softmax_cross_entropy operation(const Call& c) const {
+    return {c.rows, out_size};
+  }
 };
 
 }  // namespace entrain::nn

@@ -24,7 +24,8 @@ class feature_input {
   using batch_type = Batch;
   static constexpr bool is_unit = false;
 
-  explicit feature_input(shape in) : out_shape(std::move(in)), out_size(elements(out_shape)), store_size(std::is_same_v<T, float> ? 0 : out_size) {}
+  explicit feature_input(shape in)
+      : out_shape(std::move(in)), out_size(elements(out_shape)), store_size(std::is_same_v<T, float> ? 0 : out_size) {}
 
   shape out_shape;
   std::size_t out_size, store_size;
@@ -38,8 +39,8 @@ class feature_input {
     if (batch.samples > 0 && batch.features != out_size)
       throw usage_error("nn::network", "the batch's samples do not fit the model", features_text(out_size), std::to_string(batch.features));
     if (batch.inputs.size() < batch.samples * batch.features)
-      throw usage_error("nn::network", "the batch's inputs are shorter than it says", std::to_string(batch.samples * batch.features) + " values",
-                        std::to_string(batch.inputs.size()));
+      throw usage_error("nn::network", "the batch's inputs are shorter than it says",
+                        std::to_string(batch.samples * batch.features) + " values", std::to_string(batch.inputs.size()));
   }
   template <class Call>
   const T* forward(const Call& c, const T*, const Batch& batch, T* store) const {
@@ -58,7 +59,8 @@ class feature_input {
   std::string features_text(std::size_t features) const { return std::to_string(features) + " features a sample, " + to_string(out_shape); }
 };
 
-// Token embedding: a row of the table "<prefix>weight" [vocabulary, width] for each token. The sequences of a batch are packed: a row is a token.
+// Token embedding: a row of the table "<prefix>weight" [vocabulary, width] for each token. The sequences of a batch are packed: a row is a
+// token.
 template <class T>
 class token_input {
  public:
@@ -80,12 +82,15 @@ class token_input {
 
   void check(const token_batch& batch) const {
     if (batch.samples > 0 && (batch.length == 0 || batch.length > context_))
-      throw usage_error("nn::network", "the batch's sequences do not fit the model", "1 to " + std::to_string(context_) + " tokens a sample", std::to_string(batch.length));
+      throw usage_error("nn::network", "the batch's sequences do not fit the model",
+                        "1 to " + std::to_string(context_) + " tokens a sample", std::to_string(batch.length));
     if (batch.inputs.size() < rows(batch))
-      throw usage_error("nn::network", "the batch's inputs are shorter than it says", std::to_string(rows(batch)) + " tokens", std::to_string(batch.inputs.size()));
+      throw usage_error("nn::network", "the batch's inputs are shorter than it says", std::to_string(rows(batch)) + " tokens",
+                        std::to_string(batch.inputs.size()));
     for (std::size_t i = 0; i < rows(batch); ++i)
       if (batch.inputs[i] < 0 || std::size_t(batch.inputs[i]) >= vocabulary_)
-        throw usage_error("nn::network", "token " + std::to_string(i) + " is not in the vocabulary", "0 to " + std::to_string(vocabulary_ - 1), std::to_string(batch.inputs[i]));
+        throw usage_error("nn::network", "token " + std::to_string(i) + " is not in the vocabulary",
+                          "0 to " + std::to_string(vocabulary_ - 1), std::to_string(batch.inputs[i]));
   }
   void initialise(T* p, std::uint64_t seed) const { weights_.fill(p, parameters[0], out_size, seed); }
 
@@ -104,7 +109,9 @@ class token_input {
 
  private:
   template <class Call>
-  ops::embedding operation(const Call& c) const { return {c.rows, out_size, vocabulary_}; }
+  ops::embedding operation(const Call& c) const {
+    return {c.rows, out_size, vocabulary_};
+  }
   std::size_t vocabulary_, context_;
   initialiser weights_;
 };

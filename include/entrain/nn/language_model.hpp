@@ -24,11 +24,13 @@ struct language_model {
   using slot_type = slot::model;
   Layers layers;
   std::size_t vocabulary, width, context;
-  language_model(Layers l, std::size_t tokens, std::size_t wide, std::size_t longest) : layers(std::move(l)), vocabulary(tokens), width(wide), context(longest) {}
+  language_model(Layers l, std::size_t tokens, std::size_t wide, std::size_t longest)
+      : layers(std::move(l)), vocabulary(tokens), width(wide), context(longest) {}
 
   template <class T, class Engine>
   auto make(const Engine& engine) const {
-    if (vocabulary == 0 || width == 0 || context == 0) throw usage_error("nn::language_model", "a size of zero", "vocabulary, width and context >= 1", describe());
+    if (vocabulary == 0 || width == 0 || context == 0)
+      throw usage_error("nn::language_model", "a size of zero", "vocabulary, width and context >= 1", describe());
     builder b;
     token_input<T> tokens(b, "wte.", vocabulary, width, context, initialiser::normal(0.02f));
     auto body = layers.template make<T>(b, shape{width}, "");
@@ -36,8 +38,8 @@ struct language_model {
     return detail::make_network<T>(engine, std::move(b), std::move(tokens), std::move(body), std::move(head));
   }
   std::string describe() const {
-    return "language_model{" + entrain::describe(layers) + ", vocabulary " + std::to_string(vocabulary) + ", width " + std::to_string(width) + ", context " +
-           std::to_string(context) + "}";
+    return "language_model{" + entrain::describe(layers) + ", vocabulary " + std::to_string(vocabulary) + ", width " +
+           std::to_string(width) + ", context " + std::to_string(context) + "}";
   }
   friend bool operator==(const language_model&, const language_model&) = default;
 };

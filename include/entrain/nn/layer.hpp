@@ -46,11 +46,11 @@ struct layer_base {
 
   shape in_shape, out_shape;
   std::size_t in_size = 0, out_size = 0;
-  std::size_t saved = 0;      // kept from the forward to the backward pass
-  std::size_t stash = 0;      // kept from backward_input to backward_parameters
-  std::size_t scratch = 0;    // free after each call
-  std::size_t workspace = 0;  // free after each call; not a row but in all
-  double cost = 0;            // floating-point operations of the forward pass
+  std::size_t saved = 0;         // kept from the forward to the backward pass
+  std::size_t stash = 0;         // kept from backward_input to backward_parameters
+  std::size_t scratch = 0;       // free after each call
+  std::size_t workspace = 0;     // free after each call; not a row but in all
+  double cost = 0;               // floating-point operations of the forward pass
   bool identity = false;         // does nothing at all; chains leave it out
   bool in_place = false;         // forward may write over its input, and the backward pass needs neither
   bool needs_output = false;     // the backward pass reads the output
@@ -58,7 +58,8 @@ struct layer_base {
   std::vector<parameter> parameters;
 
   layer_base() = default;
-  layer_base(shape in, shape out) : in_shape(std::move(in)), out_shape(std::move(out)), in_size(elements(in_shape)), out_size(elements(out_shape)) {}
+  layer_base(shape in, shape out)
+      : in_shape(std::move(in)), out_shape(std::move(out)), in_size(elements(in_shape)), out_size(elements(out_shape)) {}
 
   // Offsets are known when all blocks of the model are.
   void bind(const parameter_layout& layout) {
@@ -87,7 +88,7 @@ struct call {
   const Engine& engine;
   const pass& how;
   std::size_t rows = 0;
-  std::size_t length = 0;   // rows a sequence, 0 where rows are samples
+  std::size_t length = 0;  // rows a sequence, 0 where rows are samples
   bool accumulate = true;
   T* scratch = nullptr;
   T* workspace = nullptr;
@@ -130,11 +131,19 @@ struct initialiser {
     for (std::size_t i = 0; i < p.count; ++i) {
       T& value = arena[p.offset + i];
       switch (kind) {
-        case rule::zeros: value = T(0); break;
-        case rule::ones: value = T(1); break;
-        case rule::normal: value = T(double(scale) * random.normal(i)); break;
+        case rule::zeros:
+          value = T(0);
+          break;
+        case rule::ones:
+          value = T(1);
+          break;
+        case rule::normal:
+          value = T(double(scale) * random.normal(i));
+          break;
         case rule::uniform:
-        case rule::fan_in: value = T(limit * (2.0 * double(random.uniform(i)) - 1.0)); break;
+        case rule::fan_in:
+          value = T(limit * (2.0 * double(random.uniform(i)) - 1.0));
+          break;
       }
     }
   }

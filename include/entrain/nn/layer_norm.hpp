@@ -12,7 +12,8 @@ namespace entrain::nn {
 template <class T>
 class layer_norm_layer : public layer_base {
  public:
-  layer_norm_layer(builder& b, shape in, const std::string& prefix, float epsilon) : layer_base(in, in), width_(in_shape.back()), epsilon_(epsilon) {
+  layer_norm_layer(builder& b, shape in, const std::string& prefix, float epsilon)
+      : layer_base(in, in), width_(in_shape.back()), epsilon_(epsilon) {
     parameters = {b.add(prefix + "weight", {width_}, block_kind::vector), b.add(prefix + "bias", {width_}, block_kind::vector)};
     saved = 2 * (in_size / width_);
     cost = 8.0 * double(in_size);
@@ -35,13 +36,16 @@ class layer_norm_layer : public layer_base {
   template <class Call>
   void backward_parameters(const Call& c, const T*, const kept<T>& k, const T* dout, T* g) const {
     const auto norm = operation(c);
-    op::do_backward_parameters(c.engine, norm, k.in, as_const(k.saved), as_const(k.saved + norm.rows), dout, g + parameters[0].offset, g + parameters[1].offset);
+    op::do_backward_parameters(c.engine, norm, k.in, as_const(k.saved), as_const(k.saved + norm.rows), dout, g + parameters[0].offset,
+                               g + parameters[1].offset);
   }
 
  private:
   static const T* as_const(const T* pointer) { return pointer; }
   template <class Call>
-  ops::layer_norm operation(const Call& c) const { return {c.rows * (in_size / width_), width_, epsilon_, c.accumulate}; }
+  ops::layer_norm operation(const Call& c) const {
+    return {c.rows * (in_size / width_), width_, epsilon_, c.accumulate};
+  }
 
   std::size_t width_;
   float epsilon_;
@@ -52,7 +56,8 @@ struct layer_norm {
 
   template <class T>
   layer_norm_layer<T> make(builder& b, shape in, const std::string& prefix) const {
-    if (in.empty() || elements(in) == 0) throw usage_error("nn::layer_norm", "input of the wrong shape", "at least one feature", to_string(in));
+    if (in.empty() || elements(in) == 0)
+      throw usage_error("nn::layer_norm", "input of the wrong shape", "at least one feature", to_string(in));
     return layer_norm_layer<T>(b, std::move(in), prefix, epsilon);
   }
   std::string describe() const { return describe_members("layer_norm", "epsilon", epsilon); }

@@ -41,7 +41,8 @@ struct mlp {
     blocks.out_shape = at;
     auto last = linear{outputs}.make<T>(b, std::move(at), std::to_string(hidden.size()) + ".");
     chain<T, repeated<block>, linear_layer<T>> body(std::move(blocks), std::move(last));
-    return detail::make_network<T>(engine, std::move(b), feature_input<T, labelled_batch>({inputs}), std::move(body), classification_head<T>(outputs));
+    return detail::make_network<T>(engine, std::move(b), feature_input<T, labelled_batch>({inputs}), std::move(body),
+                                   classification_head<T>(outputs));
   }
 
   std::string describe() const {

@@ -39,26 +39,33 @@ class network {
   // First values, the same on every rank; what lies between the blocks becomes zero.
   void initialise(std::span<T> parameters, std::uint64_t seed) const {
     if (parameters.size() < layout().size())
-      throw usage_error("nn::network", "the parameter arena is too short", std::to_string(layout().size()) + " elements", std::to_string(parameters.size()));
+      throw usage_error("nn::network", "the parameter arena is too short", std::to_string(layout().size()) + " elements",
+                        std::to_string(parameters.size()));
     std::fill(parameters.begin(), parameters.end(), T(0));
     parts_->input.initialise(parameters.data(), seed);
-    for (const std::size_t leaf : parts_->leaves) parts_->body.visit(leaf, [&](const auto& layer) { layer.initialise(parameters.data(), seed); });
+    for (const std::size_t leaf : parts_->leaves)
+      parts_->body.visit(leaf, [&](const auto& layer) { layer.initialise(parameters.data(), seed); });
   }
 
   loss_sum loss_and_gradient(view<const T, space> parameters, const batch_type& batch, view<T, space> gradient) {
     return loss_and_gradient(parameters, batch, gradient, pass{}, [](std::size_t) {});
   }
   template <class Ready>
-  loss_sum loss_and_gradient(view<const T, space> parameters, const batch_type& batch, view<T, space> gradient, const pass& how, Ready&& ready) {
+  loss_sum loss_and_gradient(view<const T, space> parameters, const batch_type& batch, view<T, space> gradient, const pass& how,
+                             Ready&& ready) {
     const loss_sum loss = whole_.forward(parameters, batch, {}, {}, 0, how);
     whole_.backward(parameters, batch, {}, {}, gradient, 0, how, ready);
     return loss;
   }
 
   // Evaluation: dropout does nothing, batch norm uses its running values; `correct` counts right classes or tokens.
-  loss_sum loss(view<const T, space> parameters, const batch_type& batch) { return whole_.forward(parameters, batch, {}, {}, 0, evaluation()); }
+  loss_sum loss(view<const T, space> parameters, const batch_type& batch) {
+    return whole_.forward(parameters, batch, {}, {}, 0, evaluation());
+  }
   // One row of outputs a sample (classes, values) or token (logits over the vocabulary); valid till the next call. Needs no targets.
-  view<const T, space> predict(view<const T, space> parameters, const batch_type& batch) { return whole_.predict(parameters, batch, 0, evaluation()); }
+  view<const T, space> predict(view<const T, space> parameters, const batch_type& batch) {
+    return whole_.predict(parameters, batch, 0, evaluation());
+  }
   std::size_t outputs() const { return parts_->head.out_size; }
   // Rows that one sample may have: 1, or the context of a sequence model.
   std::size_t rows_a_sample() const { return parts_->input.rows_a_sample(); }
@@ -84,7 +91,8 @@ namespace detail {
 // A network of any layer between an input and a head.
 template <class T, class Engine, class Input, class Layer, class Head>
 auto make_network(const Engine& engine, builder&& b, Input input, Layer layer, Head head) {
-  if constexpr (is_chain<Layer>) return network<T, Engine, Input, Layer, Head>(engine, std::move(b), std::move(input), std::move(layer), std::move(head));
+  if constexpr (is_chain<Layer>)
+    return network<T, Engine, Input, Layer, Head>(engine, std::move(b), std::move(input), std::move(layer), std::move(head));
   else {
     using body = chain<T, Layer>;
     return network<T, Engine, Input, body, Head>(engine, std::move(b), std::move(input), body(std::move(layer)), std::move(head));

@@ -33,7 +33,8 @@ struct network_parts {
     for (const std::size_t leaf : leaves) body.visit(leaf, [&](auto& layer) { layer.bind(layout); });
     if (leaves.empty()) throw usage_error("nn::network", "a network without layers", "at least one layer that computes", "none");
     if (elements(body.out_shape) != head.in_size)
-      throw usage_error("nn::network", "the last layer does not fit the loss", std::to_string(head.in_size) + " outputs", to_string(body.out_shape));
+      throw usage_error("nn::network", "the last layer does not fit the loss", std::to_string(head.in_size) + " outputs",
+                        to_string(body.out_shape));
   }
 
   std::size_t units() const { return Input::is_unit + leaves.size() + Head::is_unit; }

@@ -14,14 +14,17 @@ using ops::pooling_kind;
 template <class T>
 class pooling_layer : public layer_base {
  public:
-  pooling_layer(const ops::pooling& op, shape in) : layer_base(std::move(in), {op.channels, op.out_height(), op.out_width()}), operation_(op) {
+  pooling_layer(const ops::pooling& op, shape in)
+      : layer_base(std::move(in), {op.channels, op.out_height(), op.out_width()}), operation_(op) {
     needs_output = op.kind == pooling_kind::maximum;
     cost = double(out_size) * double(op.window * op.window);
   }
 
   void initialise(T*, std::uint64_t) const {}
   template <class Call>
-  void forward(const Call& c, const T*, const T* in, T* out, T*) const { op::do_forward(c.engine, operation(c), in, out); }
+  void forward(const Call& c, const T*, const T* in, T* out, T*) const {
+    op::do_forward(c.engine, operation(c), in, out);
+  }
   template <class Call>
   void backward_input(const Call& c, const T*, const kept<T>& k, const T* dout, T* din) const {
     op::do_backward(c.engine, operation(c), k.in, k.out, dout, din);
@@ -48,7 +51,8 @@ struct pooling {
     detail::require_rank("nn::pooling", in, 3, "[channels, height, width]");
     if (window == 0 || stride == 0) throw usage_error("nn::pooling", "a size of zero", "window and stride >= 1", describe());
     if (in[1] < window || in[2] < window)
-      throw usage_error("nn::pooling", "the window is larger than the image", "at least " + std::to_string(window) + " pixels a side", to_string(in));
+      throw usage_error("nn::pooling", "the window is larger than the image", "at least " + std::to_string(window) + " pixels a side",
+                        to_string(in));
     const ops::pooling operation{kind, 0, in[0], in[1], in[2], window, stride};
     return pooling_layer<T>(operation, std::move(in));
   }

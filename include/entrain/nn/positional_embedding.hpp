@@ -26,10 +26,13 @@ class positional_embedding_layer : public layer_base {
   template <class Call>
   void forward(const Call& c, const T* p, const T* in, T* out, T*) const {
     const std::size_t positions = length(c) * width_;
-    for (std::size_t s = 0; s < samples(c); ++s) op::do_run(c.engine, ops::add{positions}, in + s * positions, p + parameters[0].offset, out + s * positions);
+    for (std::size_t s = 0; s < samples(c); ++s)
+      op::do_run(c.engine, ops::add{positions}, in + s * positions, p + parameters[0].offset, out + s * positions);
   }
   template <class Call>
-  void backward_input(const Call& c, const T*, const kept<T>&, const T* dout, T* din) const { detail::copy(dout, din, c.rows * in_size); }
+  void backward_input(const Call& c, const T*, const kept<T>&, const T* dout, T* din) const {
+    detail::copy(dout, din, c.rows * in_size);
+  }
   template <class Call>
   void backward_parameters(const Call& c, const T*, const kept<T>&, const T* dout, T* g) const {
     const std::size_t positions = length(c) * width_;
@@ -40,9 +43,13 @@ class positional_embedding_layer : public layer_base {
 
  private:
   template <class Call>
-  std::size_t length(const Call& c) const { return in_shape.size() > 1 ? in_size / width_ : c.length; }
+  std::size_t length(const Call& c) const {
+    return in_shape.size() > 1 ? in_size / width_ : c.length;
+  }
   template <class Call>
-  std::size_t samples(const Call& c) const { return in_shape.size() > 1 || c.length == 0 ? c.rows : c.rows / c.length; }
+  std::size_t samples(const Call& c) const {
+    return in_shape.size() > 1 || c.length == 0 ? c.rows : c.rows / c.length;
+  }
 
   std::size_t width_, context_;
   initialiser weights_;
@@ -54,7 +61,8 @@ struct positional_embedding {
 
   template <class T>
   positional_embedding_layer<T> make(builder& b, shape in, const std::string& prefix) const {
-    if (in.empty() || in.size() > 2) throw usage_error("nn::positional_embedding", "input of the wrong shape", "[length, width] or [width]", to_string(in));
+    if (in.empty() || in.size() > 2)
+      throw usage_error("nn::positional_embedding", "input of the wrong shape", "[length, width] or [width]", to_string(in));
     const std::size_t positions = in.size() == 2 ? in[0] : context;
     if (positions == 0) throw usage_error("nn::positional_embedding", "no positions", "context >= 1", "0");
     return positional_embedding_layer<T>(b, std::move(in), prefix, positions, weights);

@@ -28,7 +28,8 @@ class residual_layer : public layer_base {
     stash = plan_.stash, scratch = plan_.scratch, workspace = plan_.workspace;
     cost = plan_.cost + double(out_size);
     for (const auto& step : plan_.steps)
-      inner_.visit(step.leaf, [&](const auto& layer) { parameters.insert(parameters.end(), layer.parameters.begin(), layer.parameters.end()); });
+      inner_.visit(step.leaf,
+                   [&](const auto& layer) { parameters.insert(parameters.end(), layer.parameters.begin(), layer.parameters.end()); });
   }
 
   void bind(const parameter_layout& layout) {
@@ -63,7 +64,9 @@ class residual_layer : public layer_base {
  private:
   kept<T> inside(const kept<T>& k, std::size_t rows) const { return {k.in, k.saved + kept_output_ * rows, k.saved, k.stash}; }
   template <class Call>
-  void add(const Call& c, const T* a, const T* b, T* to) const { op::do_run(c.engine, ops::add{c.rows * out_size}, a, b, to); }
+  void add(const Call& c, const T* a, const T* b, T* to) const {
+    op::do_run(c.engine, ops::add{c.rows * out_size}, a, b, to);
+  }
 
   Inner inner_;
   chain_plan plan_;

@@ -23,16 +23,22 @@ struct named {
   named(std::string n, Layer l) : name(std::move(n)), layer(std::move(l)) {}
 
   template <class T>
-  auto make(builder& b, shape in, const std::string& prefix) const { return layer.template make<T>(b, std::move(in), prefix); }
+  auto make(builder& b, shape in, const std::string& prefix) const {
+    return layer.template make<T>(b, std::move(in), prefix);
+  }
   std::string describe() const { return (name.empty() ? "" : name + ": ") + entrain::describe(layer); }
   friend bool operator==(const named&, const named&) = default;
 };
 
 namespace detail {
 template <class L>
-std::string child_prefix(const L&, std::size_t i) { return std::to_string(i) + "."; }
+std::string child_prefix(const L&, std::size_t i) {
+  return std::to_string(i) + ".";
+}
 template <class L>
-std::string child_prefix(const named<L>& part, std::size_t) { return part.name.empty() ? std::string() : part.name + "."; }
+std::string child_prefix(const named<L>& part, std::size_t) {
+  return part.name.empty() ? std::string() : part.name + ".";
+}
 }  // namespace detail
 
 template <class... Layers>
@@ -42,7 +48,9 @@ struct sequential {
   explicit sequential(Layers... parts) : layers(std::move(parts)...) {}
 
   template <class T>
-  auto make(builder& b, shape in, const std::string& prefix) const { return build<T>(b, std::move(in), prefix); }
+  auto make(builder& b, shape in, const std::string& prefix) const {
+    return build<T>(b, std::move(in), prefix);
+  }
   std::string describe() const {
     std::string out;
     std::apply([&](const auto&... part) { ((out += (out.empty() ? "" : ", ") + entrain::describe(part)), ...); }, layers);

@@ -40,7 +40,8 @@ class stage {
   stage(std::shared_ptr<const parts_type> parts, std::size_t first, std::size_t last, std::size_t slots)
       : parts_(std::move(parts)), has_input_(first == 0), has_head_(last == parts_->units()), slots_(slots) {
     if (first >= last || last > parts_->units())
-      throw usage_error("nn::stage", "no such range of units", "first < last <= " + std::to_string(parts_->units()), "[" + std::to_string(first) + ", " + std::to_string(last) + ")");
+      throw usage_error("nn::stage", "no such range of units", "first < last <= " + std::to_string(parts_->units()),
+                        "[" + std::to_string(first) + ", " + std::to_string(last) + ")");
     const auto from = parts_->leaves.begin();
     plan_ = parts_->body.plan({from + std::ptrdiff_t(parts_->leaf_of(first)), from + std::ptrdiff_t(parts_->leaf_of(last))});
     border_in_ = parts_->border(first), border_out_ = parts_->border(last);
@@ -56,7 +57,8 @@ class stage {
   std::size_t boundary_out() const { return border_out_ * parts_->input.rows_a_sample(); }
   const std::vector<std::size_t>& blocks() const { return blocks_; }
 
-  loss_sum forward(view<const T, space> parameters, const batch_type& batch, view<const T, space> in, view<T, space> out, std::size_t slot, const pass& how) {
+  loss_sum forward(view<const T, space> parameters, const batch_type& batch, view<const T, space> in, view<T, space> out, std::size_t slot,
+                   const pass& how) {
     auto& s = begin(parameters, batch, slot);
     if (has_head_) parts_->head.check(batch);
     if (s.rows == 0) return {};
@@ -67,7 +69,8 @@ class stage {
     if (!has_head_) return {};
     T* memory = at(s, head_at_);
     s.has_gradient = how.training;
-    return how.training ? parts_->head.loss_and_gradient(c, parameters.data(), y, batch, memory) : parts_->head.loss(c, parameters.data(), y, batch, memory);
+    return how.training ? parts_->head.loss_and_gradient(c, parameters.data(), y, batch, memory)
+                        : parts_->head.loss(c, parameters.data(), y, batch, memory);
   }
 
   // The network's outputs, one row a sample (or token): logits or predictions. Only for a stage that ends the network; needs no targets.
@@ -80,8 +83,8 @@ class stage {
     return {parts_->head.predict(c, parameters.data(), y, at(s, head_at_)), s.rows * parts_->head.out_size};
   }
 
-  void backward(view<const T, space> parameters, const batch_type& batch, view<const T, space> dout, view<T, space> din, view<T, space> gradient,
-                std::size_t slot, const pass& how, const ready_reference& ready) {
+  void backward(view<const T, space> parameters, const batch_type& batch, view<const T, space> dout, view<T, space> din,
+                view<T, space> gradient, std::size_t slot, const pass& how, const ready_reference& ready) {
     auto& s = resume(parameters, gradient, batch, slot);
     if (s.rows == 0) return nothing(gradient, how, ready);
     expect(dout.size(), s.rows * border_out_, "output gradient");
@@ -97,13 +100,16 @@ class stage {
     }
     T* dx = !has_input_ ? din.data() : Input::is_unit ? work + detail::padded(head_store()) * s.rows : nullptr;
     if (plan_.steps.empty()) pass_through(s, dy, dx);
-    else parts_->body.backward(c.with_scratch(work + (detail::padded(head_store()) + detail::padded(input_store())) * s.rows), plan_, p, memory_of(s, batch), dy, dx, g, ready);
+    else
+      parts_->body.backward(c.with_scratch(work + (detail::padded(head_store()) + detail::padded(input_store())) * s.rows), plan_, p,
+                            memory_of(s, batch), dy, dx, g, ready);
     if (!has_input_) return;
     parts_->input.backward_parameters(make_call(s, how, how.accumulate || shares_table()), batch, dx, g);
     tell(parts_->input.parameters, ready);
   }
 
-  void backward_input(view<const T, space> parameters, const batch_type& batch, view<const T, space> dout, view<T, space> din, std::size_t slot, const pass& how) {
+  void backward_input(view<const T, space> parameters, const batch_type& batch, view<const T, space> dout, view<T, space> din,
+                      std::size_t slot, const pass& how) {
     auto& s = resume(parameters, {}, batch, slot);
     if (s.rows == 0) return;
     expect(dout.size(), s.rows * border_out_, "output gradient");
@@ -120,13 +126,16 @@ class stage {
     else parts_->body.backward_input(c, plan_, parameters.data(), memory_of(s, batch), dy, dx);
   }
 
-  void backward_parameters(view<const T, space> parameters, const batch_type& batch, view<T, space> gradient, std::size_t slot, const pass& how, const ready_reference& ready) {
+  void backward_parameters(view<const T, space> parameters, const batch_type& batch, view<T, space> gradient, std::size_t slot,
+                           const pass& how, const ready_reference& ready) {
     auto& s = resume(parameters, gradient, batch, slot);
     if (s.rows == 0) return nothing(gradient, how, ready);
     const auto c = make_call(s, how, how.accumulate);
     if (has_head_) parts_->head.backward_parameters(c, chain_output(s, batch), at(s, head_at_), gradient.data());
-    if (!plan_.steps.empty()) parts_->body.backward_parameters(c, plan_, parameters.data(), memory_of(s, batch), stashed_gradient(s), gradient.data());
-    if (has_input_) parts_->input.backward_parameters(make_call(s, how, how.accumulate || shares_table()), batch, stashed_input(s), gradient.data());
+    if (!plan_.steps.empty())
+      parts_->body.backward_parameters(c, plan_, parameters.data(), memory_of(s, batch), stashed_gradient(s), gradient.data());
+    if (has_input_)
+      parts_->input.backward_parameters(make_call(s, how, how.accumulate || shares_table()), batch, stashed_input(s), gradient.data());
     for (std::size_t i = blocks_.size(); i-- > 0;) ready(blocks_[i]);
   }
 
@@ -156,11 +165,14 @@ class stage {
   }
 
   static void expect(std::size_t found, std::size_t least, const char* what) {
-    if (found < least) throw usage_error("nn::stage", std::string("the ") + what + " is too short", std::to_string(least) + " elements", std::to_string(found));
+    if (found < least)
+      throw usage_error("nn::stage", std::string("the ") + what + " is too short", std::to_string(least) + " elements",
+                        std::to_string(found));
   }
 
   slot_memory& begin(view<const T, space> parameters, const batch_type& batch, std::size_t slot) {
-    if (slot >= slots_.size()) throw usage_error("nn::stage", "no such slot", "below " + std::to_string(slots_.size()), std::to_string(slot));
+    if (slot >= slots_.size())
+      throw usage_error("nn::stage", "no such slot", "below " + std::to_string(slots_.size()), std::to_string(slot));
     if (has_input_) parts_->input.check(batch);
     expect(parameters.size(), parts_->layout.size(), "parameter arena");
     auto& s = slots_[slot];
@@ -170,12 +182,14 @@ class stage {
     return s;
   }
   slot_memory& resume(view<const T, space> parameters, view<T, space> gradient, const batch_type& batch, std::size_t slot) {
-    if (slot >= slots_.size()) throw usage_error("nn::stage", "no such slot", "below " + std::to_string(slots_.size()), std::to_string(slot));
+    if (slot >= slots_.size())
+      throw usage_error("nn::stage", "no such slot", "below " + std::to_string(slots_.size()), std::to_string(slot));
     expect(parameters.size(), parts_->layout.size(), "parameter arena");
     if (gradient.data()) expect(gradient.size(), parts_->layout.size(), "gradient arena");
     auto& s = slots_[slot];
     if (s.rows != Input::rows(batch))
-      throw usage_error("nn::stage", "backward pass of another batch than the slot's forward pass", std::to_string(s.rows) + " rows", std::to_string(Input::rows(batch)));
+      throw usage_error("nn::stage", "backward pass of another batch than the slot's forward pass", std::to_string(s.rows) + " rows",
+                        std::to_string(Input::rows(batch)));
     return s;
   }
 
@@ -199,8 +213,12 @@ class stage {
     if (keep && !has_head_) detail::copy(static_cast<const T*>(y), out, s.rows * border_out_);
     return y;
   }
-  const T* chain_input(const slot_memory& s, const batch_type& batch) const { return has_input_ ? parts_->input.stored(batch, at(s, 0)) : at(s, 0); }
-  const T* chain_output(const slot_memory& s, const batch_type& batch) const { return plan_.steps.empty() ? chain_input(s, batch) : at(s, output_at_); }
+  const T* chain_input(const slot_memory& s, const batch_type& batch) const {
+    return has_input_ ? parts_->input.stored(batch, at(s, 0)) : at(s, 0);
+  }
+  const T* chain_output(const slot_memory& s, const batch_type& batch) const {
+    return plan_.steps.empty() ? chain_input(s, batch) : at(s, output_at_);
+  }
   kept<T> memory_of(const slot_memory& s, const batch_type& batch) const {
     T* stash = s.stash.data() ? s.stash.data() + (stash_ - plan_.stash) * s.rows : nullptr;
     return {chain_input(s, batch), at(s, output_at_), at(s, chain_at_), stash};

@@ -59,7 +59,9 @@ loss_sum evaluate_into(M& model, const values_of<M>& p, const typename M::batch_
 }
 
 template <class T>
-constexpr double law_tolerance() { return std::is_same_v<T, double> ? 1e-11 : 2e-5; }
+constexpr double law_tolerance() {
+  return std::is_same_v<T, double> ? 1e-11 : 2e-5;
+}
 
 // Blocks of two gradients agree, relative to the block's largest value.
 template <class T>
@@ -70,24 +72,29 @@ void require_same_gradient(const parameter_layout& layout, const std::vector<T>&
     double largest = 1e-3 * all, apart = 0;
     for (std::size_t i = block.offset; i < block.offset + block.count; ++i) {
       largest = std::max(largest, std::abs(double(a[i])));
-      apart = std::isfinite(double(b[i])) ? std::max(apart, std::abs(double(a[i]) - double(b[i]))) : std::numeric_limits<double>::infinity();
+      apart =
+          std::isfinite(double(b[i])) ? std::max(apart, std::abs(double(a[i]) - double(b[i]))) : std::numeric_limits<double>::infinity();
     }
-    require_model(apart <= law_tolerance<T>() * largest, law, "block " + block.name + " off by " + std::to_string(apart / largest) + " of its largest value");
+    require_model(apart <= law_tolerance<T>() * largest, law,
+                  "block " + block.name + " off by " + std::to_string(apart / largest) + " of its largest value");
   }
 }
 
 template <class T>
 void require_same_loss(const loss_sum& a, const loss_sum& b, const std::string& law) {
-  require_model(a.count == b.count && std::abs(a.sum - b.sum) <= law_tolerance<T>() * std::max(1.0, std::abs(a.sum)), law,
-                std::to_string(a.sum) + " of " + std::to_string(a.count) + " and " + std::to_string(b.sum) + " of " + std::to_string(b.count));
+  require_model(
+      a.count == b.count && std::abs(a.sum - b.sum) <= law_tolerance<T>() * std::max(1.0, std::abs(a.sum)), law,
+      std::to_string(a.sum) + " of " + std::to_string(a.count) + " and " + std::to_string(b.sum) + " of " + std::to_string(b.count));
 }
 
 template <class M>
-void check_ready_and_overwriting(M& model, const values_of<M>& p, const typename M::batch_type& batch, nn::pass how, const values_of<M>& expected) {
+void check_ready_and_overwriting(M& model, const values_of<M>& p, const typename M::batch_type& batch, nn::pass how,
+                                 const values_of<M>& expected) {
   using T = typename M::value_type;
   const auto& layout = model.layout();
   values_of<M> g(layout.size()), seen(layout.size());
-  for (const auto& block : layout.blocks()) std::fill_n(g.begin() + std::ptrdiff_t(block.offset), block.count, std::numeric_limits<T>::quiet_NaN());
+  for (const auto& block : layout.blocks())
+    std::fill_n(g.begin() + std::ptrdiff_t(block.offset), block.count, std::numeric_limits<T>::quiet_NaN());
   std::vector<int> calls(layout.blocks().size());
   how.accumulate = false;
   model.loss_and_gradient(std::span<const T>(p), batch, std::span<T>(g), how, [&](std::size_t b) {
@@ -103,10 +110,11 @@ void check_ready_and_overwriting(M& model, const values_of<M>& p, const typename
 
 // The stages between `cuts`, all micro-batches forward, then all backward (in two halves when `split`).
 template <class M>
-void check_stages(M& model, const std::vector<std::size_t>& cuts, const values_of<M>& p, const typename M::batch_type& batch, nn::pass how, std::size_t micro_batches,
-                  bool split, const loss_sum& expected_loss, const values_of<M>& expected) {
+void check_stages(M& model, const std::vector<std::size_t>& cuts, const values_of<M>& p, const typename M::batch_type& batch, nn::pass how,
+                  std::size_t micro_batches, bool split, const loss_sum& expected_loss, const values_of<M>& expected) {
   using T = typename M::value_type;
-  const std::string law = "stages in sequence equal the whole, cut before unit " + std::to_string(cuts[1]) + (split ? ", in two halves" : "");
+  const std::string law =
+      "stages in sequence equal the whole, cut before unit " + std::to_string(cuts[1]) + (split ? ", in two halves" : "");
   using stage_type = decltype(model.make_stage(0, 0, 0));
   std::vector<stage_type> stages;
   for (std::size_t s = 0; s + 1 < cuts.size(); ++s) stages.push_back(model.make_stage(cuts[s], cuts[s + 1], micro_batches));
@@ -152,8 +160,8 @@ void check_stages(M& model, const std::vector<std::size_t>& cuts, const values_o
 }
 
 template <class M>
-void check_all_cuts(M& model, const values_of<M>& p, const typename M::batch_type& batch, const nn::pass& how, const loss_sum& loss, const values_of<M>& expected,
-                    const model_law_options& options) {
+void check_all_cuts(M& model, const values_of<M>& p, const typename M::batch_type& batch, const nn::pass& how, const loss_sum& loss,
+                    const values_of<M>& expected, const model_law_options& options) {
   const std::size_t units = model.units();
   std::vector<std::size_t> every(units + 1);
   for (std::size_t u = 0; u <= units; ++u) every[u] = u;
@@ -173,7 +181,8 @@ void check_all_cuts(M& model, const values_of<M>& p, const typename M::batch_typ
 // with the best of three step widths, so that a kink (ReLU, maximum) within one of them is no failure.
 template <class M>
   requires nn::differentiable<M> && std::is_same_v<typename M::value_type, double>
-void check_gradient(M& model, const typename M::batch_type& batch, std::uint64_t seed = 1, std::size_t coordinates = 12, double tolerance = 1e-6) {
+void check_gradient(M& model, const typename M::batch_type& batch, std::uint64_t seed = 1, std::size_t coordinates = 12,
+                    double tolerance = 1e-6) {
   nn::pass how;
   how.seed = seed;
   const parameter_layout layout = model.layout();
@@ -181,7 +190,8 @@ void check_gradient(M& model, const typename M::batch_type& batch, std::uint64_t
   model.initialise(std::span<double>(p), seed);
   const random_stream random(seed, purpose::user, 77);
   for (const auto& block : layout.blocks())  // biases of zero and gains of one hide errors
-    for (std::size_t i = 0; block.kind == block_kind::vector && i < block.count; ++i) p[block.offset + i] += 0.1 * random.normal(block.offset + i);
+    for (std::size_t i = 0; block.kind == block_kind::vector && i < block.count; ++i)
+      p[block.offset + i] += 0.1 * random.normal(block.offset + i);
   const double scale = std::abs(detail::evaluate_into(model, p, batch, g, how).sum);
   const auto loss_at = [&](double& x, double value) {
     const double old = x;
@@ -199,12 +209,14 @@ void check_gradient(M& model, const typename M::batch_type& batch, std::uint64_t
       double best = std::numeric_limits<double>::infinity();
       for (const double h : {1e-3, 1e-4, 1e-5}) {
         const double x = p[i];
-        const double slope = (8 * (loss_at(p[i], x + h) - loss_at(p[i], x - h)) - (loss_at(p[i], x + 2 * h) - loss_at(p[i], x - 2 * h))) / (12 * h);
+        const double slope =
+            (8 * (loss_at(p[i], x + h) - loss_at(p[i], x - h)) - (loss_at(p[i], x + 2 * h) - loss_at(p[i], x - 2 * h))) / (12 * h);
         best = std::min(best, std::abs(slope - g[i]) / std::max({std::abs(slope), std::abs(g[i]), 1e-2 * largest, 1e-5 * scale, 1e-12}));
         if (best <= tolerance) break;
       }
-      detail::require_model(best <= tolerance, "the gradient equals central differences of the loss",
-                            "block " + block.name + ", element " + std::to_string(i - block.offset) + ": relative error " + std::to_string(best));
+      detail::require_model(
+          best <= tolerance, "the gradient equals central differences of the loss",
+          "block " + block.name + ", element " + std::to_string(i - block.offset) + ": relative error " + std::to_string(best));
     }
   }
 }

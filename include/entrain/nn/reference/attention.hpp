@@ -53,7 +53,8 @@ void forward(const engine::reference&, const causal_attention& op, const T* qkv,
 }
 
 template <class T>
-void backward(const engine::reference&, const causal_attention& op, const T* qkv, const T* out, const T* log_sum_exp, const T* dout, T* dqkv, T*) {
+void backward(const engine::reference&, const causal_attention& op, const T* qkv, const T* out, const T* log_sum_exp, const T* dout,
+              T* dqkv, T*) {
   const std::size_t width = op.width(), stride = 3 * width, d = op.head_width;
   const T scale = T(1) / std::sqrt(T(d));
   std::fill_n(dqkv, op.batch * op.length * stride, T(0));

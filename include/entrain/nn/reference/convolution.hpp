@@ -58,7 +58,8 @@ void convolution_forward(const Engine& e, const convolution& op, const T* in, co
     unfold(op, in + s * n.image, workspace);
     T* y = out + s * n.output;
     for (std::size_t f = 0; f < op.filters; ++f) std::fill_n(y + f * n.pixels, n.pixels, bias[f]);
-    run(e, gemm{false, false, op.filters, n.pixels, n.depth, n.depth, n.pixels, n.pixels, 1, 1}, weight, static_cast<const T*>(workspace), y);
+    run(e, gemm{false, false, op.filters, n.pixels, n.depth, n.depth, n.pixels, n.pixels, 1, 1}, weight, static_cast<const T*>(workspace),
+        y);
   }
 }
 
@@ -74,13 +75,15 @@ void convolution_backward_input(const Engine& e, const convolution& op, const T*
 }
 
 template <class Engine, class T>
-void convolution_backward_parameters(const Engine& e, const convolution& op, const T* in, const T* dout, T* dweight, T* dbias, T* workspace) {
+void convolution_backward_parameters(const Engine& e, const convolution& op, const T* in, const T* dout, T* dweight, T* dbias,
+                                     T* workspace) {
   const convolution_sizes n(op);
   if (!op.accumulate) std::fill_n(dweight, op.filters * n.depth, T(0)), std::fill_n(dbias, op.filters, T(0));
   for (std::size_t s = 0; s < op.samples; ++s) {
     unfold(op, in + s * n.image, workspace);
     const T* dy = dout + s * n.output;
-    run(e, gemm{false, true, op.filters, n.depth, n.pixels, n.pixels, n.pixels, n.depth, 1, 1}, dy, static_cast<const T*>(workspace), dweight);
+    run(e, gemm{false, true, op.filters, n.depth, n.pixels, n.pixels, n.pixels, n.depth, 1, 1}, dy, static_cast<const T*>(workspace),
+        dweight);
     for (std::size_t f = 0; f < op.filters; ++f) {
       T sum = 0;
       for (std::size_t i = 0; i < n.pixels; ++i) sum += dy[f * n.pixels + i];
@@ -109,7 +112,8 @@ void backward_input(const engine::reference& e, const convolution& op, const T* 
   detail::convolution_backward_input(e, op, weight, dout, din, workspace);
 }
 template <class T>
-void backward_parameters(const engine::reference& e, const convolution& op, const T* in, const T* dout, T* dweight, T* dbias, T* workspace) {
+void backward_parameters(const engine::reference& e, const convolution& op, const T* in, const T* dout, T* dweight, T* dbias,
+                         T* workspace) {
   detail::convolution_backward_parameters(e, op, in, dout, dweight, dbias, workspace);
 }
 

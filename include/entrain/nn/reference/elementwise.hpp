@@ -24,10 +24,14 @@ inline constexpr T gelu_cubic = T(0.044715L);
 template <class T>
 T activate(activation_kind kind, T x) {
   switch (kind) {
-    case activation_kind::relu: return x > T(0) ? x : T(0);
-    case activation_kind::gelu: return T(0.5) * x * (T(1) + std::tanh(gelu_scale<T> * (x + gelu_cubic<T> * x * x * x)));
-    case activation_kind::silu: return x / (T(1) + std::exp(-x));
-    case activation_kind::tanh: return std::tanh(x);
+    case activation_kind::relu:
+      return x > T(0) ? x : T(0);
+    case activation_kind::gelu:
+      return T(0.5) * x * (T(1) + std::tanh(gelu_scale<T> * (x + gelu_cubic<T> * x * x * x)));
+    case activation_kind::silu:
+      return x / (T(1) + std::exp(-x));
+    case activation_kind::tanh:
+      return std::tanh(x);
   }
   return x;
 }
@@ -35,7 +39,8 @@ T activate(activation_kind kind, T x) {
 template <class T>
 T activation_slope(activation_kind kind, T x) {
   switch (kind) {
-    case activation_kind::relu: return x > T(0) ? T(1) : T(0);
+    case activation_kind::relu:
+      return x > T(0) ? T(1) : T(0);
     case activation_kind::gelu: {
       const T t = std::tanh(gelu_scale<T> * (x + gelu_cubic<T> * x * x * x));
       return T(0.5) * (T(1) + t) + T(0.5) * x * (T(1) - t * t) * gelu_scale<T> * (T(1) + 3 * gelu_cubic<T> * x * x);
@@ -67,8 +72,7 @@ void backward(const engine::reference&, const activation& op, const T* in, const
 template <class T>
 void apply(const engine::reference&, const dropout& op, const T* in, T* out) {
   const T scale = T(1) / (T(1) - T(op.probability));
-  for (std::size_t i = 0; i < op.count; ++i)
-    out[i] = op.random.uniform(op.first_index + i) >= op.probability ? in[i] * scale : T(0);
+  for (std::size_t i = 0; i < op.count; ++i) out[i] = op.random.uniform(op.first_index + i) >= op.probability ? in[i] * scale : T(0);
 }
 
 template <class T>

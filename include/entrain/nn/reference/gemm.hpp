@@ -20,7 +20,8 @@ inline constexpr std::size_t gemm_depth = 128, gemm_columns = 64, gemm_tile_rows
 
 // panel[p, j] = op(B)[first_row + p, first_column + j], zero beyond the edge.
 template <class T>
-void pack_panel(const gemm& g, const T* b, std::size_t first_row, std::size_t depth, std::size_t first_column, std::size_t columns, T* panel) {
+void pack_panel(const gemm& g, const T* b, std::size_t first_row, std::size_t depth, std::size_t first_column, std::size_t columns,
+                T* panel) {
   for (std::size_t p = 0; p < depth; ++p) {
     T* row = panel + p * gemm_columns;
     const std::size_t k = first_row + p;
@@ -33,8 +34,8 @@ void pack_panel(const gemm& g, const T* b, std::size_t first_row, std::size_t de
 
 // c[Rows, columns] += alpha * a[Rows, depth] * panel[depth, 32]; element (r, p) of A is a[r * row_step + p * depth_step].
 template <std::size_t Rows, class T>
-void multiply_tile(std::size_t depth, const T* a, std::size_t row_step, std::size_t depth_step, const T* panel, T alpha, T* c, std::size_t ldc,
-                   std::size_t columns) {
+void multiply_tile(std::size_t depth, const T* a, std::size_t row_step, std::size_t depth_step, const T* panel, T alpha, T* c,
+                   std::size_t ldc, std::size_t columns) {
   T sum[Rows][gemm_tile_columns] = {};
   for (std::size_t p = 0; p < depth; ++p) {
     const T* row = panel + p * gemm_columns;
@@ -70,7 +71,8 @@ void run(const engine::reference&, const gemm& g, const T* a, const T* b, T* c) 
           const T* from = a + i * row_step + p * depth_step;
           T* to = c + i * g.ldc + j + t;
           const std::size_t width = std::min(gemm_tile_columns, columns - t);
-          if (g.m - i >= gemm_tile_rows) multiply_tile<gemm_tile_rows>(depth, from, row_step, depth_step, panel + t, T(g.alpha), to, g.ldc, width);
+          if (g.m - i >= gemm_tile_rows)
+            multiply_tile<gemm_tile_rows>(depth, from, row_step, depth_step, panel + t, T(g.alpha), to, g.ldc, width);
           else
             for (std::size_t r = 0; r < g.m - i; ++r)
               multiply_tile<1>(depth, from + r * row_step, row_step, depth_step, panel + t, T(g.alpha), to + r * g.ldc, g.ldc, width);

@@ -46,7 +46,8 @@ loss_sum forward(const engine::reference&, const softmax_cross_entropy& op, cons
 }
 
 template <class T>
-loss_sum forward_backward(const engine::reference&, const softmax_cross_entropy& op, const T* logits, const std::int32_t* targets, T* dlogits) {
+loss_sum forward_backward(const engine::reference&, const softmax_cross_entropy& op, const T* logits, const std::int32_t* targets,
+                          T* dlogits) {
   loss_sum loss;
   for (std::size_t r = 0; r < op.rows; ++r)
     detail::cross_entropy_row(logits + r * op.classes, op.classes, targets[r], dlogits + r * op.classes, loss);

@@ -15,7 +15,8 @@
 namespace entrain::nn::ops {
 
 template <class T>
-void forward(const engine::reference&, const layer_norm& op, const T* in, const T* gain, const T* bias, T* out, T* mean, T* inverse_deviation) {
+void forward(const engine::reference&, const layer_norm& op, const T* in, const T* gain, const T* bias, T* out, T* mean,
+             T* inverse_deviation) {
   for (std::size_t r = 0; r < op.rows; ++r) {
     const T* x = in + r * op.width;
     T* y = out + r * op.width;
@@ -50,8 +51,8 @@ void backward_input(const engine::reference&, const layer_norm& op, const T* in,
 }
 
 template <class T>
-void backward_parameters(const engine::reference&, const layer_norm& op, const T* in, const T* mean, const T* inverse_deviation, const T* dout,
-                         T* dgain, T* dbias) {
+void backward_parameters(const engine::reference&, const layer_norm& op, const T* in, const T* mean, const T* inverse_deviation,
+                         const T* dout, T* dgain, T* dbias) {
   if (!op.accumulate) std::fill_n(dgain, op.width, T(0)), std::fill_n(dbias, op.width, T(0));
   for (std::size_t r = 0; r < op.rows; ++r) {
     const T *x = in + r * op.width, *dy = dout + r * op.width;
@@ -75,7 +76,8 @@ void forward_with(const engine::reference&, const batch_norm& op, const T* in, c
 }
 
 template <class T>
-void forward(const engine::reference& e, const batch_norm& op, const T* in, const T* gain, const T* bias, T* out, T* mean, T* inverse_deviation) {
+void forward(const engine::reference& e, const batch_norm& op, const T* in, const T* gain, const T* bias, T* out, T* mean,
+             T* inverse_deviation) {
   const double count = double(op.samples * op.spatial);
   for (std::size_t c = 0; c < op.channels; ++c) {
     double sum = 0, squares = 0;
@@ -113,8 +115,8 @@ void backward_input(const engine::reference&, const batch_norm& op, const T* in,
 }
 
 template <class T>
-void backward_parameters(const engine::reference&, const batch_norm& op, const T* in, const T* mean, const T* inverse_deviation, const T* dout,
-                         T* dgain, T* dbias) {
+void backward_parameters(const engine::reference&, const batch_norm& op, const T* in, const T* mean, const T* inverse_deviation,
+                         const T* dout, T* dgain, T* dbias) {
   for (std::size_t c = 0; c < op.channels; ++c) {
     double gain = 0, bias = 0;
     for (std::size_t s = 0; s < op.samples; ++s)
