@@ -16,6 +16,7 @@
 #include <entrain/core/memory.hpp>
 #include <entrain/nn/concepts.hpp>
 #include <entrain/parallel/concepts.hpp>
+#include <entrain/parallel/holders.hpp>
 #include <entrain/parallel/metrics.hpp>
 #include <entrain/parallel/partition.hpp>
 #include <entrain/parallel/plan.hpp>
@@ -79,7 +80,7 @@ class pipeline<Schedule>::replica {
         order_(Schedule::order(rank_, ranks_, micro_batches_)),
         slots_(schedule::examine(schedule::orders_of<Schedule>(ranks_, micro_batches_), micro_batches_).peak.at(rank_)),
         stage_(model.make_stage(cuts_[rank_], cuts_[rank_ + 1], slots_)),
-        holders_(find_holders(model)),
+        holders_(model, layout_, cuts_, comm),
         state_(optimizer, layout_.size()),
         parameters_(layout_.size()),
         gradient_(layout_.size()),
@@ -107,7 +108,7 @@ class pipeline<Schedule>::replica {
     {
       const timed waiting(report.exposed_seconds);
       for (auto& each : lanes_) each.finish();
-      sum_tied_gradients();
+      holders_.sum_tied(gradient_.all());
       metrics_.wait();
     }
     report.loss = metrics_.loss();
@@ -134,7 +135,7 @@ class pipeline<Schedule>::replica {
   // Every block from the first stage that holds it.
   void assemble_parameters() {
     for (std::size_t b = 0; b < layout_.blocks().size(); ++b)
-      comm::broadcast(comm_, view<T>(parameters_.data() + layout_[b].offset, layout_[b].count), int(holders_[b].front()));
+      comm::broadcast(comm_, view<T>(parameters_.data() + layout_[b].offset, layout_[b].count), int(holders_.owner(b)));
   }
 
   parallel::plan plan(std::size_t global_batch) const {
@@ -146,11 +147,7 @@ class pipeline<Schedule>::replica {
       p.push_back({"message", right ? "activation" : "activation gradient", sizeof(T), nth_part(global_batch, task.micro_batch, micro_batches_).count * width,
                    int(right ? rank_ + 1 : rank_ - 1)});
     }
-    for (std::size_t b = 0; b < holders_.size(); ++b) {
-      if (!tied_here(b)) continue;
-      const std::size_t messages = owner(b) == rank_ ? holders_[b].size() - 1 : 1;
-      for (std::size_t h = 0; h < messages; ++h) p.push_back({"message", "tied gradient", sizeof(T), layout_[b].count, int(owner(b) == rank_ ? holders_[b][h + 1] : owner(b))});
-    }
+    holders_.add_to(p, sizeof(T));
     if (ranks_ > 1) p.push_back({"all_reduce", "metrics", sizeof(double), step_metrics<communicator_type>::count});
     if (ranks_ > 1 && optim::clip_norm_of(state_.optimizer()) > 0) p.push_back({"all_reduce", "norm", sizeof(double), 1});
     return p;
@@ -158,7 +155,7 @@ class pipeline<Schedule>::replica {
 
   std::size_t optimizer_bytes() const {
     std::size_t own = 0, fields = 0;
-    for (std::size_t b = 0; b < holders_.size(); ++b) own += holds(b) ? layout_[b].count : 0;
+    for (std::size_t b = 0; b < holders_.size(); ++b) own += holders_.held_here(b) ? layout_[b].count : 0;
     for (std::size_t f = 0; f < state_.field_count; ++f) fields += state_.needs(f);
     return own * fields * sizeof(T);
   }
@@ -183,7 +180,7 @@ class pipeline<Schedule>::replica {
   }
 
  private:
-  static constexpr int activation_tag = comm::first_internal_tag + 256, gradient_tag = activation_tag + 1, tied_tag = activation_tag + 2;
+  static constexpr int activation_tag = comm::first_internal_tag + 256, gradient_tag = activation_tag + 1, state_tag = activation_tag + 3;
 
   // Room for one micro-batch in flight, and the sends that still read from it.
   struct lane {
@@ -201,21 +198,6 @@ class pipeline<Schedule>::replica {
     return cost;
   }
 
-  // The stages that use each block, in order. Tied weights live in several.
-  std::vector<std::vector<std::size_t>> find_holders(model_type& model) const {
-    std::vector<std::vector<std::size_t>> holders(layout_.blocks().size());
-    for (std::size_t s = 0; s < ranks_; ++s)
-      for (std::size_t u = cuts_[s]; u < cuts_[s + 1]; ++u)
-        for (const std::size_t b : model.unit_blocks(u))
-          if (holders[b].empty() || holders[b].back() != s) holders[b].push_back(s);
-    for (auto& h : holders)
-      if (h.empty()) h.push_back(0);
-    return holders;
-  }
-  std::size_t owner(std::size_t block) const { return holders_[block].front(); }
-  bool holds(std::size_t block) const { return std::count(holders_[block].begin(), holders_[block].end(), rank_) > 0; }
-  bool tied_here(std::size_t block) const { return holders_[block].size() > 1 && holds(block); }
-
   void cut(const batch_type& batch) {
     for (std::size_t m = 0; m < micro_batches_; ++m) {
       const part piece = nth_part(batch.samples, m, micro_batches_);
@@ -226,7 +208,7 @@ class pipeline<Schedule>::replica {
 
   void zero_own_gradients() {
     for (std::size_t b = 0; b < holders_.size(); ++b)
-      if (holds(b)) std::fill_n(gradient_.data() + layout_[b].offset, layout_[b].count, T(0));
+      if (holders_.held_here(b)) std::fill_n(gradient_.data() + layout_[b].offset, layout_[b].count, T(0));
   }
 
   loss_sum forward(std::size_t m, nn::pass how, step_report& report) { return forward(m, how, report, m % slots_); }
@@ -270,31 +252,12 @@ class pipeline<Schedule>::replica {
     if (rank_ > 0) l.sent_din = comm::start_send(comm_, view<const T>(l.din), int(rank_ - 1), gradient_tag);
   }
 
-  // The first holder adds the others' gradients in stage order and sends the sum back.
-  void sum_tied_gradients() {
-    for (std::size_t b = 0; b < holders_.size(); ++b) {
-      if (!tied_here(b)) continue;
-      const view<T> mine(gradient_.data() + layout_[b].offset, layout_[b].count);
-      if (owner(b) != rank_) {
-        comm::send(comm_, view<const T>(mine), int(owner(b)), tied_tag);
-        comm::receive(comm_, mine, int(owner(b)), tied_tag);
-        continue;
-      }
-      tied_.resize(mine.size());
-      for (std::size_t h = 1; h < holders_[b].size(); ++h) {
-        comm::receive(comm_, view<T>(tied_), int(holders_[b][h]), tied_tag);
-        for (std::size_t i = 0; i < mine.size(); ++i) mine[i] += tied_[i];
-      }
-      for (std::size_t h = 1; h < holders_[b].size(); ++h) comm::send(comm_, view<const T>(mine), int(holders_[b][h]), tied_tag);
-    }
-  }
-
   void update(std::uint64_t step, step_report& report) {
     const double clip = optim::clip_norm_of(state_.optimizer());
     double squares = 0;
     if (clip > 0) {
       for (std::size_t b = 0; b < holders_.size(); ++b)
-        if (owner(b) == rank_ && layout_[b].kind != block_kind::statistic) squares += sum_of_squares(view<const T>(gradient_.data() + layout_[b].offset, layout_[b].count));
+        if (holders_.owned_here(b) && layout_[b].kind != block_kind::statistic) squares += sum_of_squares(view<const T>(gradient_.data() + layout_[b].offset, layout_[b].count));
       const timed waiting(report.exposed_seconds);
       if (ranks_ > 1) comm::all_reduce(comm_, view<double>(&squares, 1), comm::sum{});
     }
@@ -302,7 +265,7 @@ class pipeline<Schedule>::replica {
     const optim::update_context context{step, report.learning_rate, gradient_scale(report.loss.count, clip, squares), block_kind::weight};
     for (std::size_t b = 0; b < holders_.size(); ++b) {
       const auto& block = layout_[b];
-      if (!holds(b) || block.kind == block_kind::statistic) continue;
+      if (!holders_.held_here(b) || block.kind == block_kind::statistic) continue;
       state_.apply(layout_, context, placed<T, replicated>{gradient_.subview(block.offset, block.count), block.offset}, parameters_.span(), block.offset);
     }
     update_own_statistics(report.loss.count);
@@ -310,7 +273,7 @@ class pipeline<Schedule>::replica {
 
   void update_own_statistics(std::int64_t count) {
     for (std::size_t b = 0; b < holders_.size(); ++b)
-      if (holds(b) && layout_[b].kind == block_kind::statistic)
+      if (holders_.held_here(b) && layout_[b].kind == block_kind::statistic)
         update_statistics<T>(gradient_.span().subspan(layout_[b].offset, layout_[b].count), parameters_.span().subspan(layout_[b].offset, layout_[b].count), count);
   }
 
@@ -319,13 +282,13 @@ class pipeline<Schedule>::replica {
     const auto& block = layout_[b];
     const std::span<T> own = values.subspan(block.offset, block.count);
     std::vector<T> received;
-    if (owner(b) != 0 && rank_ == owner(b)) comm::send(comm_, view<const T>(own.data(), own.size()), 0, tied_tag);
+    if (holders_.owner(b) != 0 && rank_ == holders_.owner(b)) comm::send(comm_, view<const T>(own.data(), own.size()), 0, state_tag);
     if (rank_ != 0) return;
-    if (owner(b) != 0) {
+    if (holders_.owner(b) != 0) {
       received.resize(block.count);
-      comm::receive(comm_, view<T>(received), int(owner(b)), tied_tag);
+      comm::receive(comm_, view<T>(received), int(holders_.owner(b)), state_tag);
     }
-    sink(prefix + block.name, owner(b) == 0 ? std::span<const T>(own) : sink.keep(std::move(received)), block.dims);
+    sink(prefix + block.name, holders_.owner(b) == 0 ? std::span<const T>(own) : sink.keep(std::move(received)), block.dims);
   }
 
   struct piece_of_batch {
@@ -340,13 +303,12 @@ class pipeline<Schedule>::replica {
   schedule::order order_;
   std::size_t slots_;
   decltype(std::declval<model_type&>().make_stage(0, 0, 0)) stage_;
-  std::vector<std::vector<std::size_t>> holders_;
+  block_holders<communicator_type> holders_;
   optimizer_state<T, optimizer_type> state_;
   buffer<T> parameters_, gradient_;
   step_metrics<communicator_type> metrics_;
   std::vector<piece_of_batch> parts_;
   std::vector<lane> lanes_;
-  std::vector<T> tied_;
 };
 
 }  // namespace entrain::parallel
