@@ -2,6 +2,7 @@
 #include "catch.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -122,6 +123,22 @@ TEMPLATE_TEST_CASE("matrix product", "", float, double) {
         check({3, 5, 0}, ta, tb, 1, 0.5f, own);
         check({1100, 17, 770}, ta, tb, 1, 0, own);
       }
+}
+
+TEMPLATE_TEST_CASE("product with a bias", "", float, double) {
+  for (const auto& [rows, inputs, outputs] : {std::array<std::size_t, 3>{0, 2, 3}, {3, 0, 5}, {3, 2, 0}, {1, 1, 1}, {16, 128, 96}, {33, 70, 130}, {20, 520, 530}}) {
+    const auto in = random_values(rows * inputs, 1), weight = random_values(inputs * outputs, 2), bias = random_values(outputs, 3);
+    const std::vector<TestType> a(in.begin(), in.end()), w(weight.begin(), weight.end()), b(bias.begin(), bias.end());
+    std::vector<TestType> out(rows * outputs, std::numeric_limits<TestType>::quiet_NaN());
+    ops::run(fast, ops::affine{rows, inputs, outputs}, a.data(), w.data(), b.data(), out.data());
+    doubles expected(rows * outputs);
+    for (std::size_t r = 0; r < rows; ++r)
+      for (std::size_t j = 0; j < outputs; ++j) {
+        expected[r * outputs + j] = double(bias[j]);
+        for (std::size_t i = 0; i < inputs; ++i) expected[r * outputs + j] += double(in[r * inputs + i]) * double(weight[i * outputs + j]);
+      }
+    CHECK(worst(floats(out.begin(), out.end()), expected, 10) < 1e-5);
+  }
 }
 
 TEST_CASE("an engine with several threads gives the same product") {

@@ -14,7 +14,11 @@ template <class T>
 class linear_layer : public layer_base {
  public:
   linear_layer(builder& b, shape in, shape out, const std::string& prefix, bool bias, initialiser weights, initialiser biases)
-      : layer_base(std::move(in), std::move(out)), inputs_(in_shape.back()), outputs_(out_shape.back()), weights_(weights), biases_(biases) {
+      : layer_base(std::move(in), std::move(out)),
+        inputs_(in_shape.back()),
+        outputs_(out_shape.back()),
+        weights_(weights),
+        biases_(biases) {
     parameters.push_back(b.add(prefix + "weight", {inputs_, outputs_}, block_kind::weight));
     if (bias) parameters.push_back(b.add(prefix + "bias", {outputs_}, block_kind::vector));
     cost = 2.0 * double(in_size) * double(outputs_);
@@ -28,21 +32,23 @@ class linear_layer : public layer_base {
   template <class Call>
   void forward(const Call& c, const T* p, const T* in, T* out, T*) const {
     const std::size_t rows = rows_of(c);
-    if (has_bias()) op::do_run(c.engine, ops::broadcast_rows{rows, outputs_}, p + bias().offset, out);
-    op::do_run(c.engine, ops::gemm{false, false, rows, outputs_, inputs_, inputs_, outputs_, outputs_, 1, has_bias() ? 1.0f : 0.0f}, in,
-               p + weight().offset, out);
+    if (has_bias()) op::do_affine(c.engine, ops::affine{rows, inputs_, outputs_}, in, p + weight().offset, p + bias().offset, out);
+    else
+      op::do_run(c.engine, ops::gemm{false, false, rows, outputs_, inputs_, inputs_, outputs_, outputs_, 1, 0}, in, p + weight().offset,
+                 out);
   }
 
   template <class Call>
   void backward_input(const Call& c, const T* p, const kept<T>&, const T* dout, T* din) const {
-    op::do_run(c.engine, ops::gemm{false, true, rows_of(c), inputs_, outputs_, outputs_, outputs_, inputs_, 1, 0}, dout, p + weight().offset, din);
+    op::do_run(c.engine, ops::gemm{false, true, rows_of(c), inputs_, outputs_, outputs_, outputs_, inputs_, 1, 0}, dout,
+               p + weight().offset, din);
   }
 
   template <class Call>
   void backward_parameters(const Call& c, const T*, const kept<T>& k, const T* dout, T* g) const {
     const std::size_t rows = rows_of(c);
-    op::do_run(c.engine, ops::gemm{true, false, inputs_, outputs_, rows, inputs_, outputs_, outputs_, 1, c.accumulate ? 1.0f : 0.0f}, k.in, dout,
-               g + weight().offset);
+    op::do_run(c.engine, ops::gemm{true, false, inputs_, outputs_, rows, inputs_, outputs_, outputs_, 1, c.accumulate ? 1.0f : 0.0f}, k.in,
+               dout, g + weight().offset);
     if (has_bias()) op::do_run(c.engine, ops::column_sum{rows, outputs_, c.accumulate}, dout, g + bias().offset);
   }
 
@@ -51,7 +57,9 @@ class linear_layer : public layer_base {
   const parameter& weight() const { return parameters[0]; }
   const parameter& bias() const { return parameters[1]; }
   template <class Call>
-  std::size_t rows_of(const Call& c) const { return c.rows * (in_size / inputs_); }
+  std::size_t rows_of(const Call& c) const {
+    return c.rows * (in_size / inputs_);
+  }
 
   std::size_t inputs_, outputs_;
   initialiser weights_, biases_;

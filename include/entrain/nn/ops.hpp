@@ -28,6 +28,10 @@ struct gemm {
 // out[r, :] = bias. run(engine, broadcast_rows, const T* bias, T* out)
 struct broadcast_rows { std::size_t rows = 0, width = 0; };
 
+// out[r, :] = in[r, :] * weight[inputs, outputs] + bias. An engine need not have it: layers then run the two above.
+// run(engine, affine, const T* in, const T* weight, const T* bias, T* out)
+struct affine { std::size_t rows = 0, inputs = 0, outputs = 0; };
+
 // out[j] (+)= sum over rows of in[r, j]. run(engine, column_sum, const T* in, T* out)
 struct column_sum { std::size_t rows = 0, width = 0; bool accumulate = true; };
 

@@ -14,6 +14,16 @@ template <class Engine, class Op, class... Pointers>
 void do_run(const Engine& engine, const Op& operation, Pointers... pointers) {
   run(engine, operation, pointers...);
 }
+// One operation where the engine has it, else the bias first and the product added to it.
+template <class Engine, class T>
+void do_affine(const Engine& engine, const ops::affine& d, const T* in, const T* weight, const T* bias, T* out) {
+  if constexpr (requires { run(engine, d, in, weight, bias, out); }) {
+    run(engine, d, in, weight, bias, out);
+  } else {
+    run(engine, ops::broadcast_rows{d.rows, d.outputs}, bias, out);
+    run(engine, ops::gemm{false, false, d.rows, d.outputs, d.inputs, d.inputs, d.outputs, d.outputs, 1, 1}, in, weight, out);
+  }
+}
 template <class Engine, class Op, class... Pointers>
 void do_forward(const Engine& engine, const Op& operation, Pointers... pointers) {
   forward(engine, operation, pointers...);

@@ -31,7 +31,7 @@ struct gemm_blocking {
   static constexpr std::size_t even_k = 768 / sizeof(T);            // preferred when k is cut at all
   static constexpr std::size_t most_chunk = 3072 / sizeof(T);       // k of a block of packed A
   static constexpr std::size_t block_elements = (1 << 20) / sizeof(T);  // of packed A: half a second-level cache
-  static constexpr std::size_t pack_from = 4 * tile_columns;        // with fewer columns packing A costs more than it brings
+  static constexpr std::size_t pack_from = 4 * tile_columns;        // with fewer columns, or short rows, packing A costs more than it brings
 };
 
 namespace detail {
@@ -53,10 +53,10 @@ template <class T, std::size_t Rows, std::size_t Vectors>
   }
 }
 
-// One tile of C: c = alpha * A * B + beta * c, of which `rows` x `columns` exist.
+// One tile of C: c = alpha * A * B + beta * c (+ bias, where given, in every row), of which `rows` x `columns` exist.
 template <class T, std::size_t Vectors>
 [[gnu::noinline]] void gemm_tile(std::size_t depth, const T* a, std::size_t row_step, std::size_t depth_step, const T* b, T* c,
-                                 std::size_t ldc, std::size_t rows, std::size_t columns, T alpha, T beta) {
+                                 std::size_t ldc, std::size_t rows, std::size_t columns, T alpha, T beta, const T* bias) {
   constexpr std::size_t tile_rows = gemm_blocking<T>::tile_rows;
   for (std::size_t r = 0; r < rows; ++r)
     for (std::size_t v = 0; v < Vectors; ++v) __builtin_prefetch(c + r * ldc + v * lane_count<T>, 1);
@@ -67,7 +67,18 @@ template <class T, std::size_t Vectors>
     for (std::size_t v = 0; v < Vectors; ++v) acc[r][v] = lanes<T>{};
   multiply_tile<T>(depth, a, row_step, depth_step, b, acc);
 
-  if (rows == tile_rows && columns == Vectors * lane_count<T> && alpha == T(1) && (beta == T(0) || beta == T(1))) {
+  const bool whole = rows == tile_rows && columns == Vectors * lane_count<T> && alpha == T(1);
+  if (whole && bias && beta == T(0)) {
+    lanes<T> row[Vectors];
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < Vectors; ++v) row[v] = load(bias + v * lane_count<T>);
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < tile_rows; ++r)
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < Vectors; ++v) store<T>(c + r * ldc + v * lane_count<T>, acc[r][v] + row[v]);
+    return;
+  }
+  if (whole && !bias && (beta == T(0) || beta == T(1))) {
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < tile_rows; ++r)
 #pragma GCC unroll 4
@@ -84,7 +95,7 @@ template <class T, std::size_t Vectors>
     for (std::size_t v = 0; v < Vectors; ++v) store(&tile[r][v * lane_count<T>], acc[r][v]);
   for (std::size_t r = 0; r < rows; ++r)
     for (std::size_t j = 0; j < columns; ++j)
-      c[r * ldc + j] = alpha * tile[r][j] + (beta == T(0) ? T(0) : beta * c[r * ldc + j]);
+      c[r * ldc + j] = alpha * tile[r][j] + (beta == T(0) ? T(0) : beta * c[r * ldc + j]) + (bias ? bias[j] : T(0));
 }
 
 // B[depth, columns] into one panel; missing columns become zeros.
@@ -168,13 +179,14 @@ struct gemm_cut {
       const std::size_t blocks = (d.m + rows - 1) / rows;
       rows = std::min(rows, ((d.m + blocks - 1) / blocks + blocking::tile_rows - 1) / blocking::tile_rows * blocking::tile_rows);
     }
-    pack_a = d.transpose_a || d.n >= blocking::pack_from || d.lda * sizeof(T) % 4096 == 0;
+    pack_a = d.transpose_a || d.lda * sizeof(T) % 4096 == 0 || (d.n >= blocking::pack_from && d.lda * sizeof(T) > 1024);
   }
 };
 
 // One chunk of k for one block of rows: C[rows, n] = alpha * A * B + beta * C.
 template <class T>
-void multiply_rows(const ops::gemm& d, const gemm_cut<T>& cut, std::size_t rows, std::size_t chunk, const T* a, const T* b, T* c, T beta, gemm_scratch<T>& scratch) {
+void multiply_rows(const ops::gemm& d, const gemm_cut<T>& cut, std::size_t rows, std::size_t chunk, const T* a, const T* b, T* c, T beta, const T* bias,
+                   gemm_scratch<T>& scratch) {
   using blocking = gemm_blocking<T>;
   constexpr std::size_t high = blocking::tile_rows, wide = blocking::tile_columns;
   const std::size_t tiles = (rows + high - 1) / high, in_place = cut.pack_a ? 0 : rows / high * high;
@@ -200,7 +212,7 @@ void multiply_rows(const ops::gemm& d, const gemm_cut<T>& cut, std::size_t rows,
         const bool direct = r < in_place;
         tile(depth, direct ? a + r * d.lda + p : scratch.a.data() + p * (tiles * high - in_place) + (r - in_place) * depth,
              direct ? d.lda : 1, direct ? 1 : high, scratch.b.data(), c + r * d.ldc + j, d.ldc, std::min(high, rows - r), columns,
-             T(d.alpha), p == 0 ? beta : T(1));
+             T(d.alpha), p == 0 ? beta : T(1), p == 0 && bias ? bias + j : nullptr);
       }
     }
   }
@@ -208,12 +220,13 @@ void multiply_rows(const ops::gemm& d, const gemm_cut<T>& cut, std::size_t rows,
 
 }  // namespace detail
 
+// C = alpha * op(A) * op(B) + beta * C, plus `bias` (of n elements) in every row where it is given.
 template <class T>
-void multiply(const ops::gemm& d, const T* a, const T* b, T* c) {
+void multiply(const ops::gemm& d, const T* a, const T* b, T* c, const T* bias = nullptr) {
   if (d.m == 0 || d.n == 0) return;
   if (d.k == 0 || d.alpha == 0) {
     for (std::size_t i = 0; i < d.m; ++i)
-      for (std::size_t j = 0; j < d.n; ++j) c[i * d.ldc + j] = d.beta == 0 ? T(0) : T(d.beta) * c[i * d.ldc + j];
+      for (std::size_t j = 0; j < d.n; ++j) c[i * d.ldc + j] = (d.beta == 0 ? T(0) : T(d.beta) * c[i * d.ldc + j]) + (bias ? bias[j] : T(0));
     return;
   }
   auto& scratch = detail::gemm_scratch<T>::of_this_thread();
@@ -221,7 +234,7 @@ void multiply(const ops::gemm& d, const T* a, const T* b, T* c) {
   for (std::size_t i = 0; i < d.m; i += cut.rows)
     for (std::size_t p = 0; p < d.k; p += cut.chunk)
       detail::multiply_rows(d, cut, std::min(cut.rows, d.m - i), std::min(cut.chunk, d.k - p), d.transpose_a ? a + p * d.lda + i : a + i * d.lda + p,
-                            d.transpose_b ? b + p : b + p * d.ldb, c + i * d.ldc, p == 0 ? T(d.beta) : T(1), scratch);
+                            d.transpose_b ? b + p : b + p * d.ldb, c + i * d.ldc, p == 0 ? T(d.beta) : T(1), p == 0 ? bias : nullptr, scratch);
 }
 
 }  // namespace entrain::nn::host

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
 #include <entrain/core/config.hpp>
 #include <entrain/engine/host.hpp>
@@ -64,5 +65,23 @@ inline void run(const engine::host& engine, const gemm& d, const float* a, const
   if (status != dnnl_success) nn::host::multiply(d, a, b, c);
 }
 #endif
+
+// The bias joins the product in registers, except for weights so large that oneDNN's product wins by more than that pass.
+template <class T>
+void run(const engine::host& engine, const affine& d, const T* in, const T* weight, const T* bias, T* out) {
+  const gemm product{false, false, d.rows, d.outputs, d.inputs, d.inputs, d.outputs, d.outputs, 1, 0};
+#if ENTRAIN_WITH_ONEDNN
+  constexpr bool registers_fit = nn::host::vector_bytes == 64;
+  if (std::is_same_v<T, float> && (!registers_fit || engine.threads > 1 || d.inputs * d.outputs > (std::size_t(1) << 18))) {
+    for (std::size_t r = 0; r < d.rows; ++r) std::copy_n(bias, d.outputs, out + r * d.outputs);
+    auto sum = product;
+    sum.beta = 1;
+    return run(engine, sum, in, weight, out);
+  }
+#else
+  (void)engine;
+#endif
+  nn::host::multiply(product, in, weight, out, bias);
+}
 
 }  // namespace entrain::nn::ops
