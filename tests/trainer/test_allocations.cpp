@@ -3,6 +3,11 @@
 
 #include "counted_allocations.hpp"
 
+// The library's own products: oneDNN's takes a packing buffer from the heap in each call and gives it back, which is its
+// business and not ours to change (docs/performance.md).
+#undef ENTRAIN_WITH_ONEDNN
+#define ENTRAIN_WITH_ONEDNN 0
+
 #include <numeric>
 #include <vector>
 
