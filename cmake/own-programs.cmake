@@ -17,7 +17,8 @@ endif()
 
 set(CMAKE_CXX_EXTENSIONS OFF)
 add_library(entrain_options INTERFACE)
-target_compile_options(entrain_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror)
+# An error only where tests are built: a reader who runs an example with another compiler should see it run.
+target_compile_options(entrain_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow $<$<BOOL:${ENTRAIN_BUILD_TESTS}>:-Werror>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 sees reads of uninitialised memory and overruns where it cannot follow std::vector and std::string (GCC PR 105329, 105651).
   target_compile_options(entrain_options INTERFACE -Wno-error=maybe-uninitialized -Wno-error=restrict -Wno-error=stringop-overflow -Wno-error=array-bounds)

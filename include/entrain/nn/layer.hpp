@@ -157,7 +157,7 @@ constexpr std::size_t padded(std::size_t size) { return (size + 15) / 16 * 16; }
 
 template <class T>
 void copy(const T* from, T* to, std::size_t count) {
-  if (count > 0 && from != to) std::memcpy(to, from, count * sizeof(T));
+  if (count > 0 && from != nullptr && to != nullptr && from != to) std::memcpy(to, from, count * sizeof(T));
 }
 
 inline void require_rank(const char* layer, const shape& in, std::size_t rank, const char* meaning) {
