@@ -103,6 +103,7 @@ struct setting {
 };
 
 const setting small{"small", {.layers = 4, .heads = 4, .width = 128, .context = 64, .vocabulary = 65}, 12, 20};
+const setting small_half{"small_half", small.model, 6, 20};  // a rank's part when two share the batch of 12
 const setting gpt2{"gpt2", {.layers = 12, .heads = 12, .width = 768, .context = 64, .vocabulary = 50257}, 4, 2};
 constexpr en::optim::adamw optimizer{.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .weight_decay = 0.1};
 
@@ -131,7 +132,7 @@ struct result {
   double ratio() const { return median(theirs) / median(ours); }
   void print(const std::string& name) const {
     const auto least = [](const std::vector<double>& v) { return v.empty() ? 0 : *std::min_element(v.begin(), v.end()); };
-    std::printf("%-14s ours: median %9.3f ms, least %9.3f ms", name.c_str(), median(ours) * 1e3, least(ours) * 1e3);
+    std::printf("%-16s ours: median %9.3f ms, least %9.3f ms", name.c_str(), median(ours) * 1e3, least(ours) * 1e3);
     if (!theirs.empty()) std::printf("   PyTorch: median %9.3f ms, least %9.3f ms", median(theirs) * 1e3, least(theirs) * 1e3);
     std::printf("\n");
   }
@@ -228,10 +229,15 @@ void benchmark(const options& o) {
     if (o.wants("gpt2")) compare(gpt2, "gpt2_124m");
   }
   if (o.wants("ranks")) {
+    // The same step on two ranks (a batch of 12 between them), and a step of twice the batch (12 on each).
     auto other = start(2);
-    const auto r = two_ranks(small, o.rounds, other.get());
-    r.print("small, 2 ranks");
-    if (other) std::printf("ratio step_gpt_small_2ranks %.3f\n", r.ratio());
+    const auto compare = [&](const setting& s, const std::string& text, const std::string& name) {
+      const auto r = two_ranks(s, o.rounds, other.get());
+      r.print(text);
+      if (other) std::printf("ratio step_gpt_small_2ranks%s %.3f\n", name.c_str(), r.ratio());
+    };
+    compare(small_half, "2 ranks, 6 each", "");
+    compare(small, "2 ranks, 12 each", "_12_each");
   }
   std::printf("value matmul_peak_gflops %.1f\n", peak * 1e-9);
 }

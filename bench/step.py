@@ -29,6 +29,7 @@ CLOCK = time.perf_counter
 
 MODELS = {
     "small": dict(layers=4, heads=4, width=128, context=64, batch=12, vocabulary=65),
+    "small_half": dict(layers=4, heads=4, width=128, context=64, batch=6, vocabulary=65),
     "gpt2": dict(layers=12, heads=12, width=768, context=64, batch=4, vocabulary=50257),
 }
 
