@@ -1,35 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <atomic>
-#include <cstdlib>
-#include <new>
 #include <vector>
 
 #include "catch.hpp"
+#include "counted_allocations.hpp"
 #include "holds.hpp"
 #include <entrain/comm/collectives.hpp>
 #include <entrain/comm/point_to_point_only.hpp>
 #include <entrain/comm/threads.hpp>
 
 // After the first round nothing is allocated: this program counts every allocation, of all its threads.
-
-namespace {
-std::atomic<long> allocations{0};
-}
-[[gnu::noinline]] void* operator new(std::size_t bytes) {
-  ++allocations;
-  if (void* p = std::malloc(bytes ? bytes : 1)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  ++allocations;
-  const auto a = std::size_t(alignment);
-  if (void* p = std::aligned_alloc(a, (bytes + a - 1) / a * a)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 
 using namespace entrain;
 
@@ -50,13 +29,13 @@ TEST_CASE("collectives and messages on threads allocate nothing after the first 
     };
     for (int i = 0; i < 3; ++i) round(world), round(messages);
     comm::barrier(world);
-    const long before = allocations;
-    comm::barrier(world);  // all have looked before anyone goes on
+    if (world.rank() == 0) test::allocations = 0, test::counting = true;
+    comm::barrier(world);  // counting before anyone goes on
     for (int i = 0; i < 20; ++i) round(world), round(messages);
     comm::barrier(world);
-    const long after = allocations;
+    if (world.rank() == 0) test::counting = false;
     comm::barrier(world);
-    HOLDS(after == before);
+    HOLDS(test::allocations == 0);
   };
   REQUIRE_NOTHROW(comm::run_ranks(3, body));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "../catch.hpp"
 
-#include "counted_allocations.hpp"
+#include "../counted_allocations.hpp"
 
 // The library's own products: oneDNN's takes a packing buffer from the heap in each call and gives it back, which is its
 // business and not ours to change (docs/performance.md).

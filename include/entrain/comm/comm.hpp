@@ -12,4 +12,5 @@
 
 #if defined(ENTRAIN_WITH_MPI) && ENTRAIN_WITH_MPI
 #include <entrain/comm/mpi.hpp>
+#include <entrain/comm/mpi/main.hpp>
 #endif
