@@ -7,7 +7,7 @@
 #include <entrain/core/policy.hpp>
 
 // Where arithmetic runs. An operation of the library is a small descriptor (nn/ops.hpp) and one overload of
-// `run(engine, descriptor, pointers...)` an engine. `host` derives from `reference`, so an operation that has no
+// `run(engine, descriptor, pointers...)` an engine. `host` converts to `reference`, so an operation that has no
 // optimised host form falls back to the plain one by overload resolution, at compile time.
 
 namespace entrain::engine {
@@ -21,9 +21,13 @@ struct reference {
 
 // Vectorised loops, and oneDNN for float matrix products (convolutions are such products too) when the target
 // entrain::onednn is linked. `threads`: threads that one rank's oneDNN products may use.
-struct host : reference {
+struct host {
+  using slot_type = slot::engine;
+  using space = host_space;
   static constexpr std::string_view name = "host";
   int threads = 1;
+
+  constexpr operator reference() const { return {}; }
 };
 
 }  // namespace entrain::engine

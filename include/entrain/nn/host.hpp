@@ -13,4 +13,4 @@
 
 // The operations of nn/ops.hpp for engine::host: vector registers, blocks that fit the caches, and oneDNN's matrix product
 // where it is linked. What has no form here (double precision exponentials, pooling, batch norm, squared error) runs the
-// plain loops of nn/reference.hpp by overload resolution, since engine::host derives from engine::reference.
+// plain loops of nn/reference.hpp by overload resolution, since engine::host converts to engine::reference.

@@ -9,5 +9,5 @@
 #include <entrain/nn/reference/normalisation.hpp>
 
 // Every operation of nn/ops.hpp for engine::reference: plain sequential loops, the truth that faster ones are held against.
-// A new engine derives from engine::reference and overloads what it does better, in namespace entrain::nn::ops; layers find
+// A new engine converts to engine::reference and overloads what it does better, in namespace entrain::nn::ops; layers find
 // the overloads by argument-dependent look-up through the descriptors.

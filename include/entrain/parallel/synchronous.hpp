@@ -37,6 +37,7 @@ class synchronous_replica {
   using T = typename Setup::value_type;
   using batch_type = typename model_type::batch_type;
   static constexpr bool is_sharded = std::same_as<Placement, sharded>;
+  static constexpr bool whole_after_step = true;  // every rank then holds all parameters, the same on each
 
   synchronous_replica(std::size_t bucket_bytes, std::size_t accumulate, model_type& model, const optimizer_type& optimizer, communicator_type& comm,
                       const compressor_type& compressor)

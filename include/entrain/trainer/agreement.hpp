@@ -24,6 +24,19 @@ struct fact {
   std::uint64_t value;
 };
 
+// Of the values' bits, in order.
+template <class T>
+std::uint64_t hash_of(std::span<const T> values) {
+  std::uint64_t hash = 0x9e3779b97f4a7c15ull;
+  for (const T& x : values) {
+    std::uint64_t bits = 0;
+    if constexpr (sizeof(T) == 8) bits = std::bit_cast<std::uint64_t>(x);
+    else if constexpr (sizeof(T) == 4) bits = std::bit_cast<std::uint32_t>(x);
+    hash = std::rotl((hash ^ bits) * 0x9fb21c651e98df25ull, 29);
+  }
+  return hash;
+}
+
 template <class T>
 std::vector<fact> agreed_facts(const parameter_layout& layout, const parallel::plan& plan, std::span<const T> parameters) {
   parallel::signature model, traffic;
@@ -36,14 +49,7 @@ std::vector<fact> agreed_facts(const parameter_layout& layout, const parallel::p
     traffic.add(entry.operation);
     traffic.add(std::uint64_t(entry.element_bytes) * entry.count);
   }
-  std::uint64_t values = 0x9e3779b97f4a7c15ull;
-  for (const T& x : parameters) {
-    std::uint64_t bits = 0;
-    if constexpr (sizeof(T) == 8) bits = std::bit_cast<std::uint64_t>(x);
-    else if constexpr (sizeof(T) == 4) bits = std::bit_cast<std::uint32_t>(x);
-    values = std::rotl((values ^ bits) * 0x9fb21c651e98df25ull, 29);
-  }
-  return {{"the model's parameter blocks", model.value()}, {"the plan of a step (parallelism, compression, bucket sizes)", traffic.value()}, {"the parameters' first values", values}};
+  return {{"the model's parameter blocks", model.value()}, {"the plan of a step (parallelism, compression, bucket sizes)", traffic.value()}, {"the parameters' first values", hash_of(parameters)}};
 }
 
 template <class Communicator>

@@ -14,6 +14,7 @@
 
 #include <entrain/checkpoint/archive.hpp>
 #include <entrain/comm/collectives.hpp>
+#include <entrain/core/config.hpp>
 #include <entrain/core/describe.hpp>
 #include <entrain/data/concepts.hpp>
 #include <entrain/data/loader.hpp>
@@ -81,7 +82,8 @@ class composed_trainer<true, P...> {
     require_agreement(comm(), "trainer", agreed_facts(replica_.layout(), replica_.plan(comm().size() * 64), std::span<const value_type>(replica_.parameters())));
   }
 
-  // One step on this rank's part of the global batch. `first_sample`: where that part begins in the global batch; `seed`
+  // One step on this rank's part of the global batch. With ENTRAIN_ASSERT_LEVEL 3 ranks then compare their parameters (one
+  // all-gather of 8 bytes and a pass over them), and a rank that has drifted is named. `first_sample`: where that part begins in the global batch; `seed`
   // keys dropout and random compressors.
   parallel::step_report step(const batch_type& batch, std::size_t first_sample = 0, std::uint64_t seed = 1) {
     auto& fault = policies_.of(slot::fault{});
@@ -91,6 +93,8 @@ class composed_trainer<true, P...> {
     const auto report = replica_.step(batch, how, stop_requested_.load(std::memory_order_relaxed));
     fault.at("update", comm().rank(), steps_);
     ++steps_;
+    if constexpr (ENTRAIN_ASSERT_LEVEL >= 3 && requires { requires replica_type::whole_after_step; })
+      require_agreement(comm(), "trainer::step", {{"the parameters after a step", hash_of(std::span<const value_type>(replica_.parameters()))}});
     return report;
   }
 
