@@ -97,6 +97,29 @@ TEST_CASE("a run resumes on another number of ranks and with another parallel fo
   CHECK_NOTHROW(interrupted_run(folder.path, 3, 2, parallel::data{}, compress::error_feedback{compress::top_k{.ratio = 0.3}}));
 }
 
+TEST_CASE("a pipeline resumes bit for bit, and its checkpoint serves other parallel forms", "[trainer]") {
+  const temporary_folder folder;
+  const nn::mlp model{.inputs = 6, .hidden = {8, 7, 8}, .outputs = 3};
+  const checkpoint::safetensors keep{.directory = folder.path.string(), .every = 4};
+  const auto train = [&](int ranks, const auto& form, std::uint64_t steps, bool resume) {
+    std::vector<float> out;
+    comm::run_ranks(ranks, [&](comm::threads& world) {
+      trainer run{model, adamw, world, form, keep};
+      run.fit(test::clusters{}, {.steps = steps, .batch = 10, .resume = resume});
+      run.assemble_parameters();
+      if (world.rank() == 0) out.assign(run.parameters().begin(), run.parameters().end());
+    });
+    return out;
+  };
+  const parallel::pipeline<> cut{.micro_batches = 3};
+  const auto truth = train(3, cut, 12, false);
+  std::filesystem::remove_all(folder.path);
+  train(3, cut, 8, false);
+  CHECK(train(3, cut, 12, true) == truth);
+  std::filesystem::remove(folder.path / "step-00000012.safetensors");
+  CHECK(difference(train(2, parallel::sharded{.bucket_bytes = 64}, 12, true), truth) < 1e-5);
+}
+
 TEST_CASE("resume without a checkpoint starts anew; a foreign checkpoint is refused by name", "[trainer]") {
   const temporary_folder folder;
   const checkpoint::safetensors keep{.directory = folder.path.string(), .every = 2};
