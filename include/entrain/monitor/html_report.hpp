@@ -48,13 +48,13 @@ struct time_unit {
   static time_unit of(double seconds) {
     return seconds >= 1 ? time_unit{1, "s"} : seconds >= 1e-3 ? time_unit{1e3, "ms"} : time_unit{1e6, "\xC2\xB5s"};
   }
-  std::string words(double seconds) const {
+  [[gnu::noinline]] std::string words(double seconds) const {
     const double value = seconds * factor;
     return svg::detail::fixed(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0) + " " + std::string(name);
   }
 };
 
-inline std::string duration_words(double seconds) {
+[[gnu::noinline]] inline std::string duration_words(double seconds) {
   if (seconds < 120) return time_unit::of(seconds).words(seconds);
   const auto total = static_cast<std::uint64_t>(seconds + 0.5);
   const std::string minutes = std::to_string(total / 60 % 60) + " min ";
@@ -85,27 +85,28 @@ struct html_report {
 
   // The page as text.
   std::string page(const run_summary& summary) const {
-    using svg::detail::escape;
-    std::string out =
+    using svg::detail::escape, svg::detail::put;
+    std::string out;
+    put(out, {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-        "content=\"width=device-width,initial-scale=1\">\n<title>";
-    out += escape(title) + "</title>\n";
-    (out += detail::report_style) += svg::style;
-    out += "</head><body>\n<h1>" + escape(title) + "</h1>\n<p class=\"sub\">" + std::to_string(summary.steps) + " steps on " +
-           std::to_string(now.run.ranks) + (now.run.ranks == 1 ? " rank" : " ranks") + (summary.stopped_early ? ", stopped early" : "") +
-           "</p>\n";
-    out += figures(summary) + "<div class=\"charts\">\n";
+        "content=\"width=device-width,initial-scale=1\">\n<title>", escape(title), "</title>\n", detail::report_style, svg::style,
+        "</head><body>\n<h1>", escape(title), "</h1>\n<p class=\"sub\">", std::to_string(summary.steps), " steps on ",
+        std::to_string(now.run.ranks), now.run.ranks == 1 ? " rank" : " ranks", summary.stopped_early ? ", stopped early" : "",
+        "</p>\n", figures(summary), "<div class=\"charts\">\n"});
     for (const auto& chart : {loss_chart(), time_chart(), bytes_chart(), total_bytes_chart()})
-      out += "<div class=\"chart\">\n" + chart + "</div>\n";
-    out += "</div>\n<details open><summary>Description</summary><pre>" + escape(now.run.description) + "</pre></details>\n";
-    return out +
+      put(out, {"<div class=\"chart\">\n", chart, "</div>\n"});
+    put(out, {"</div>\n<details open><summary>Description</summary><pre>", escape(now.run.description), "</pre></details>\n"
            "<p class=\"sub\" style=\"margin-top:14px\">Times and bytes are those of rank 0. Written by entrain " ENTRAIN_VERSION_STRING
-           ".</p>\n</body></html>\n";
+           ".</p>\n</body></html>\n"});
+    return out;
   }
 
  private:
-  static std::string figure(const std::string& name, const std::string& value) {
-    return "<div><b>" + svg::detail::escape(value) + "</b><span>" + svg::detail::escape(name) + "</span></div>\n";
+  // One figure; the name is given in up to three parts.
+  [[gnu::noinline]] static void figure(std::string& out, std::string_view value, std::string_view name, std::string_view more = {},
+                                       std::string_view end = {}) {
+    using svg::detail::escape;
+    svg::detail::put(out, {"<div><b>", escape(value), "</b><span>", escape(name), escape(more), escape(end), "</span></div>\n"});
   }
 
   std::string figures(const run_summary& summary) const {
@@ -113,17 +114,18 @@ struct html_report {
     for (const auto& s : now.series.stretches()) all.add(s);
     const double steps = double(std::max<std::uint64_t>(all.steps, 1)), mean = all.seconds / steps;
     std::string out = "<div class=\"figures\">\n";
-    out += figure("last loss (first " + svg::detail::fixed(summary.first_loss, 4) + ")", svg::detail::fixed(summary.last_loss, 4));
-    if (all.finite > 0) out += figure("lowest loss, at step " + svg::detail::fixed(all.low_step, 0), svg::detail::fixed(all.low, 4));
-    out +=
-        figure(now.run.unit + " per second", svg::detail::short_number(summary.seconds > 0 ? double(summary.count) / summary.seconds : 0));
-    out += figure(now.run.unit + " in all", svg::detail::short_number(double(summary.count)));
-    out += figure("time in all", detail::duration_words(summary.seconds));
-    out += figure("mean time per step", detail::time_unit::of(mean).words(mean));
-    out += figure("exposed communication", svg::detail::fixed(all.seconds > 0 ? 100 * all.exposed / all.seconds : 0, 1) + " %");
-    out += figure("sent per step", svg::detail::short_number(all.bytes / steps, "B"));
-    out += figure("sent in all", svg::detail::short_number(all.bytes, "B"));
-    return out + "</div>\n";
+    using svg::detail::fixed, svg::detail::short_number;
+    figure(out, fixed(summary.last_loss, 4), "last loss (first ", fixed(summary.first_loss, 4), ")");
+    if (all.finite > 0) figure(out, fixed(all.low, 4), "lowest loss, at step ", fixed(all.low_step, 0));
+    figure(out, short_number(summary.seconds > 0 ? double(summary.count) / summary.seconds : 0), now.run.unit, " per second");
+    figure(out, short_number(double(summary.count)), now.run.unit, " in all");
+    figure(out, detail::duration_words(summary.seconds), "time in all");
+    figure(out, detail::time_unit::of(mean).words(mean), "mean time per step");
+    figure(out, fixed(all.seconds > 0 ? 100 * all.exposed / all.seconds : 0, 1) + " %", "exposed communication");
+    figure(out, short_number(all.bytes / steps, "B"), "sent per step");
+    figure(out, short_number(all.bytes, "B"), "sent in all");
+    out += "</div>\n";
+    return out;
   }
 
   // Raw losses as their extremes, in order of their steps, behind a mean over a fiftieth of the run around each stretch.

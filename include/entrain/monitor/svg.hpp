@@ -119,7 +119,7 @@ struct line_chart {
     bool pen_down = false;
     for (std::size_t i = 0; i < line.xs.size(); ++i) {
       const bool shown = plot.x_of.shows(line.xs[i]) && plot.y_of.shows(line.ys[i]);
-      if (shown) ((((out += pen_down ? 'L' : 'M') += detail::px(plot.x_of(line.xs[i]))) += ' ') += detail::px(plot.y_of(line.ys[i])));
+      if (shown) detail::put(out, {pen_down ? "L" : "M", plot.x_of(line.xs[i]), " ", plot.y_of(line.ys[i])});
       const bool alone = shown && !pen_down && (i + 1 == line.xs.size() || !plot.y_of.shows(line.ys[i + 1]));
       if (alone) out += "h0.1";  // a single point is a dot
       pen_down = shown;
@@ -158,8 +158,8 @@ struct stacked_area {
   void write_svg(const std::filesystem::path& path) const { detail::write_file(path, write()); }
 
  private:
-  static void append_point(std::string& out, char command, const detail::frame& plot, double x, double y) {
-    ((((out += command) += detail::px(plot.x_of(x))) += ' ') += detail::px(plot.y_of(y)));
+  static void append_point(std::string& out, const char* command, const detail::frame& plot, double x, double y) {
+    detail::put(out, {command, plot.x_of(x), " ", plot.y_of(y)});
   }
   static double amount(double value) { return std::isfinite(value) && value > 0 ? value : 0; }
   std::string draw(bool standalone) const {
@@ -182,10 +182,10 @@ struct stacked_area {
       std::string outline;
       for (std::size_t i = 0; i < xs.size(); ++i) {
         base[i] += amount(parts[p].ys[i]);
-        append_point(outline, i ? 'L' : 'M', plot, xs[i], base[i]);
+        append_point(outline, i ? "L" : "M", plot, xs[i], base[i]);
       }
-      for (std::size_t i = xs.size(); i-- > 0;) append_point(outline, 'L', plot, xs[i], below[i]);
-      on.out() += "<path fill=\"" + std::string(detail::colour(p)) + "\" fill-opacity=\"0.85\" d=\"" + outline + "Z\"/>\n";
+      for (std::size_t i = xs.size(); i-- > 0;) append_point(outline, "L", plot, xs[i], below[i]);
+      detail::put(on.out(), {"<path fill=\"", detail::colour(p), "\" fill-opacity=\"0.85\" d=\"", outline, "Z\"/>\n"});
     }
     plot.close(on);
     return on.finish();
@@ -237,11 +237,11 @@ struct bar_chart {
     for (std::size_t i = 0; i < bars.size(); ++i) {
       const double y = 44 + row * double(i), end = x_of.shows(bars[i].value) ? std::max(left + 1, x_of(bars[i].value)) : left;
       on.out() += detail::text(left - 10, y + 15, bars[i].name, "end", "en-ink");
-      on.out() += "<rect x=\"" + detail::px(left) + "\" y=\"" + detail::px(y) + "\" width=\"" + detail::px(end - left) +
-                  "\" height=\"20\" rx=\"3\" fill=\"" + std::string(detail::colour(i)) + "\"/>\n";
+      detail::put(on.out(), {"<rect x=\"", left, "\" y=\"", y, "\" width=\"", end - left, "\" height=\"20\" rx=\"3\" fill=\"",
+                             detail::colour(i), "\"/>\n"});
       on.out() += detail::text(end + 8, y + 15, words_of(bars[i]), "start", "en-soft");
     }
-    on.out() += "<path class=\"en-axis\" d=\"M" + detail::px(left) + " 38v" + detail::px(row * double(bars.size()) + 4) + "\"/>\n";
+    detail::put(on.out(), {"<path class=\"en-axis\" d=\"M", left, " 38v", row * double(bars.size()) + 4, "\"/>\n"});
     return on.finish();
   }
 };

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstddef>
+#include <initializer_list>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -27,7 +28,7 @@ inline constexpr std::string_view style =
     "fill:#0d1117}}</style>";
 
 // Text for XML: markup is escaped, control characters (which XML forbids) are dropped.
-inline std::string escape(std::string_view text) {
+[[gnu::noinline]] inline std::string escape(std::string_view text) {
   std::string out;
   for (const char c : text) switch (c) {
       case '&':
@@ -49,7 +50,7 @@ inline std::string escape(std::string_view text) {
 }
 
 // With so many decimals, whatever the locale.
-inline std::string fixed(double value, int decimals) {
+[[gnu::noinline]] inline std::string fixed(double value, int decimals) {
   if (!std::isfinite(value)) return "-";
   char text[400];
   std::string out(text, std::to_chars(text, text + sizeof text, value, std::chars_format::fixed, decimals).ptr);
@@ -57,9 +58,28 @@ inline std::string fixed(double value, int decimals) {
 }
 
 // A coordinate: a tenth of a pixel is enough.
-inline std::string px(double value) {
+[[gnu::noinline]] inline std::string px(double value) {
   std::string out = fixed(std::clamp(value, -1e5, 1e5), 1);
   return out.ends_with(".0") ? out.substr(0, out.size() - 2) : out;
+}
+
+// A piece of a picture's source: words as they are, or a coordinate.
+struct piece {
+  std::string_view words;
+  double coordinate = 0;
+  bool is_coordinate = false;
+  piece(std::string_view w) : words(w) {}
+  piece(const std::string& w) : words(w) {}
+  piece(const char* w) : words(w) {}
+  piece(double at) : coordinate(at), is_coordinate(true) {}
+};
+
+// Appends the pieces. One function out of line, where chains of operator+ would each be compiled into every program.
+[[gnu::noinline]] inline void put(std::string& out, std::initializer_list<piece> pieces) {
+  for (const auto& p : pieces) {
+    if (p.is_coordinate) out += px(p.coordinate);
+    else out += p.words;
+  }
 }
 
 // Estimated width of a text, for layout without a font.
@@ -69,17 +89,16 @@ inline double width_of(std::string_view text, double size = 13) {
   return glyphs * size * 0.56;
 }
 
-inline std::string text(double x, double y, std::string_view words, std::string_view anchor = "start", std::string_view kind = "en-soft",
+[[gnu::noinline]] inline std::string text(double x, double y, std::string_view words, std::string_view anchor = "start", std::string_view kind = "en-soft",
                         std::string_view more = "") {
-  std::string out = "<text x=\"" + px(x) + "\" y=\"" + px(y) + "\" class=\"";
-  ((out += kind) += "\" text-anchor=\"") += anchor;
-  ((out += '"') += more) += '>';
-  return out + escape(words) + "</text>\n";
+  std::string out;
+  put(out, {"<text x=\"", x, "\" y=\"", y, "\" class=\"", kind, "\" text-anchor=\"", anchor, "\"", more, ">", escape(words), "</text>\n"});
+  return out;
 }
 
 // 12000 -> "12k", 0.25 -> "0.25": as many decimals as `step` needs, SI prefixes from ten thousand on, powers below 1e-4.
 // `unit` stands behind the prefix ("1.2 MB").
-inline std::string label(double value, double step, double largest, double prefix_from = 10'000, std::string_view unit = {}) {
+[[gnu::noinline]] inline std::string label(double value, double step, double largest, double prefix_from = 10'000, std::string_view unit = {}) {
   const auto with_unit = [&](std::string number, std::string_view prefix) {
     return unit.empty() ? number.append(prefix) : number.append(" ").append(prefix).append(unit);
   };
@@ -98,7 +117,7 @@ inline std::string label(double value, double step, double largest, double prefi
 }
 
 // Three digits: 3401234 -> "3.40M", with the unit "B" "3.40 MB".
-inline std::string short_number(double value, std::string_view unit = {}) {
+[[gnu::noinline]] inline std::string short_number(double value, std::string_view unit = {}) {
   if (!std::isfinite(value)) return "-";
   const double size = std::abs(value);
   return label(value, size > 0 ? std::pow(10.0, std::floor(std::log10(size)) - 2) : 1, size, 1000, unit);
@@ -137,7 +156,7 @@ class scale {
   }
   bool shows(double value) const { return std::isfinite(value) && (!log_ || value > 0); }
 
-  std::vector<tick> ticks(double count) const {
+  [[gnu::noinline]] std::vector<tick> ticks(double count) const {
     std::vector<tick> out;
     if (log_) out = log_ticks(count);
     if (out.size() >= 2) return out;
@@ -187,11 +206,11 @@ struct legend_entry {
 class canvas {
  public:
   canvas(double width, double height, std::string_view title, bool standalone) : width_(width) {
-    out_ = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + px(width) + ' ' + px(height) +
-           "\" role=\"img\" font-family=\"system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif\" font-size=\"13\"";
-    if (standalone) out_ += " width=\"" + px(width) + "\" height=\"" + px(height) + '"';
-    ((out_ += ">\n<title>") += escape(title)) += "</title>\n";
-    if (standalone) (out_ += style) += "\n<rect class=\"en-back\" width=\"100%\" height=\"100%\"/>\n";
+    put(out_, {"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", width, " ", height,
+               "\" role=\"img\" font-family=\"system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif\" font-size=\"13\""});
+    if (standalone) put(out_, {" width=\"", width, "\" height=\"", height, "\""});
+    put(out_, {">\n<title>", escape(title), "</title>\n"});
+    if (standalone) put(out_, {style, "\n<rect class=\"en-back\" width=\"100%\" height=\"100%\"/>\n"});
     out_ += text(16, y_, title, "start", "en-ink", " font-size=\"15\" font-weight=\"600\"");
   }
 
@@ -202,13 +221,12 @@ class canvas {
     for (const auto& entry : entries) {
       const double width = 24 + width_of(entry.name) + 16;
       if (x > 16 && x + width > width_) x = 16, y_ += 18;
-      const std::string paint(entry.colour);
       if (entry.area)
-        out_ += "<rect x=\"" + px(x + 3) + "\" y=\"" + px(y_ - 10) + "\" width=\"12\" height=\"12\" rx=\"2\" fill=\"" + paint +
-                "\" fill-opacity=\"0.85\"/>\n";
+        put(out_, {"<rect x=\"", x + 3, "\" y=\"", y_ - 10, "\" width=\"12\" height=\"12\" rx=\"2\" fill=\"", entry.colour,
+                   "\" fill-opacity=\"0.85\"/>\n"});
       else
-        out_ += "<path d=\"M" + px(x) + ' ' + px(y_ - 4) + "h18\" stroke=\"" + paint + "\" stroke-width=\"" +
-                (entry.light ? "1.5\" stroke-opacity=\"0.4" : "2.5") + '"' + (entry.dashed ? " stroke-dasharray=\"5 3\"" : "") + "/>\n";
+        put(out_, {"<path d=\"M", x, " ", y_ - 4, "h18\" stroke=\"", entry.colour, "\" stroke-width=\"",
+                   entry.light ? "1.5\" stroke-opacity=\"0.4" : "2.5", "\"", entry.dashed ? " stroke-dasharray=\"5 3\"" : "", "/>\n"});
       out_ += text(x + 24, y_, entry.name, "start", "en-ink");
       x += width;
     }
@@ -245,19 +263,18 @@ struct frame {
     if (!y_label.empty()) out += text(16, top - 14, y_label);
     for (const auto& mark : y_ticks) {
       const double y = y_of(mark.value);
-      out += "<path class=\"en-grid\" d=\"M" + px(left) + ' ' + px(y) + 'H' + px(right) + "\"/>\n" +
-             text(left - 8, y + 4.5, mark.label, "end");
+      put(out, {"<path class=\"en-grid\" d=\"M", left, " ", y, "H", right, "\"/>\n", text(left - 8, y + 4.5, mark.label, "end")});
     }
     for (const auto& mark : x_of.ticks((right - left) / 80)) {
       const double x = x_of(mark.value), half = width_of(mark.label) / 2;
-      out += "<path class=\"en-axis\" d=\"M" + px(x) + ' ' + px(bottom) + "v5\"/>\n" +
-             text(std::min(x, width - 4 - half), bottom + 19, mark.label, "middle");
+      put(out, {"<path class=\"en-axis\" d=\"M", x, " ", bottom, "v5\"/>\n",
+                text(std::min(x, width - 4 - half), bottom + 19, mark.label, "middle")});
     }
-    out += "<path class=\"en-axis\" d=\"M" + px(left) + ' ' + px(bottom) + 'H' + px(right) + "\"/>\n";
+    put(out, {"<path class=\"en-axis\" d=\"M", left, " ", bottom, "H", right, "\"/>\n"});
     if (!x_label.empty()) out += text((left + right) / 2, height - 10, x_label, "middle");
     // A nested picture cuts off what lies outside of the plot.
-    out += "<svg x=\"" + px(left) + "\" y=\"" + px(top - 2) + "\" width=\"" + px(right - left + 2) + "\" height=\"" + px(bottom - top + 4) +
-           "\" viewBox=\"" + px(left) + ' ' + px(top - 2) + ' ' + px(right - left + 2) + ' ' + px(bottom - top + 4) + "\">\n";
+    put(out, {"<svg x=\"", left, "\" y=\"", top - 2, "\" width=\"", right - left + 2, "\" height=\"", bottom - top + 4, "\" viewBox=\"",
+              left, " ", top - 2, " ", right - left + 2, " ", bottom - top + 4, "\">\n"});
   }
   void close(canvas& on) const { on.out() += "</svg>\n"; }
 };
