@@ -119,18 +119,16 @@ template <dataset Dataset> class loader {
   // The same error, wrapped in one that says which step and samples it hit.
   static std::exception_ptr described(const slot& s, std::exception_ptr original) {
     try {
-      std::string samples, reason = "an unknown exception";
-      for (std::size_t i = 0; i < s.indices.size() && i < 16; ++i) samples += " " + std::to_string(s.indices[i]);
-      if (s.indices.size() > 16) samples += " and " + std::to_string(s.indices.size() - 16) + " more";
+      std::string at = "data::loader, step ", wrong = "the batch could not be filled: ";
+      (at += std::to_string(s.step)) += ", samples";
+      for (std::size_t i = 0; i < s.indices.size() && i < 16; ++i) (at += " ") += std::to_string(s.indices[i]);
+      if (s.indices.size() > 16) ((at += " and ") += std::to_string(s.indices.size() - 16)) += " more";
       try {
         std::rethrow_exception(original);
       } catch (const std::exception& e) {
-        reason = e.what();
-        std::throw_with_nested(
-            error("data::loader, step " + std::to_string(s.step) + ", samples" + samples, "the batch could not be filled: " + reason));
+        std::throw_with_nested(error(at, wrong += e.what()));
       } catch (...) {
-        std::throw_with_nested(
-            error("data::loader, step " + std::to_string(s.step) + ", samples" + samples, "the batch could not be filled: " + reason));
+        std::throw_with_nested(error(at, wrong += "an unknown exception"));
       }
     } catch (...) { return std::current_exception(); }
     return original;

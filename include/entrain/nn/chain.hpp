@@ -92,6 +92,8 @@ class chain {
 
   explicit chain(Parts... parts) : out_shape(std::get<sizeof...(Parts) - 1>(std::tie(parts...)).out_shape), parts_(std::move(parts)...) {}
 
+  explicit chain(std::tuple<Parts...>&& parts) : out_shape(std::get<sizeof...(Parts) - 1>(parts).out_shape), parts_(std::move(parts)) {}
+
   shape out_shape;
 
   std::size_t leaf_count() const {

@@ -31,6 +31,10 @@ struct named {
 };
 
 namespace detail {
+template <class T, class... Parts>
+chain<T, Parts...> chain_of(std::tuple<Parts...>&& parts) {
+  return chain<T, Parts...>(std::move(parts));
+}
 template <class L>
 std::string child_prefix(const L&, std::size_t i) {
   return std::to_string(i) + ".";
@@ -49,7 +53,7 @@ struct sequential {
 
   template <class T>
   auto make(builder& b, shape in, const std::string& prefix) const {
-    return build<T>(b, std::move(in), prefix);
+    return build<T>(b, std::move(in), prefix, std::index_sequence_for<Layers...>());
   }
   std::string describe() const {
     std::string out;
@@ -59,16 +63,15 @@ struct sequential {
   friend bool operator==(const sequential&, const sequential&) = default;
 
  private:
-  template <class T, class... Made>
-  auto build(builder& b, shape in, const std::string& prefix, Made... made) const {
-    constexpr std::size_t i = sizeof...(Made);
-    if constexpr (i == sizeof...(Layers)) return chain<T, Made...>(std::move(made)...);
-    else {
-      const auto& description = std::get<i>(layers);
+  // Braces make the parts from left to right, each in its place.
+  template <class T, std::size_t... I>
+  auto build(builder& b, shape in, const std::string& prefix, std::index_sequence<I...>) const {
+    const auto next = [&](const auto& description, std::size_t i) {
       auto part = description.template make<T>(b, std::move(in), prefix + detail::child_prefix(description, i));
-      shape next = part.out_shape;
-      return build<T, Made..., decltype(part)>(b, std::move(next), prefix, std::move(made)..., std::move(part));
-    }
+      in = part.out_shape;
+      return part;
+    };
+    return detail::chain_of<T>(std::tuple{next(std::get<I>(layers), I)...});
   }
 };
 

@@ -52,19 +52,26 @@ std::vector<fact> agreed_facts(const parameter_layout& layout, const parallel::p
   return {{"the model's parameter blocks", model.value()}, {"the plan of a step (parallelism, compression, bucket sizes)", traffic.value()}, {"the parameters' first values", hash_of(parameters)}};
 }
 
+// Throws if a rank's facts, all[rank * facts.size() + i], are not those of rank 0. Apart from the communicator, so that it
+// is compiled once.
+[[gnu::noinline]] inline void compare_facts(std::string_view where, const std::vector<fact>& facts, const std::vector<std::uint64_t>& all) {
+  for (std::size_t i = 0; i < facts.size(); ++i) {
+    std::string differing;
+    for (std::size_t r = 1; r * facts.size() < all.size(); ++r)
+      if (all[r * facts.size() + i] != all[i]) (differing += differing.empty() ? "" : ", ") += std::to_string(r);
+    if (!differing.empty())
+      throw communication_error(std::string(where), text("ranks disagree about ", facts[i].what), "the same on every rank",
+                                text("rank(s) ", differing, " unlike rank 0"));
+  }
+}
+
 template <class Communicator>
 void require_agreement(Communicator& comm, std::string_view where, const std::vector<fact>& facts) {
   if (comm.size() == 1) return;
   std::vector<std::uint64_t> mine, all(facts.size() * std::size_t(comm.size()));
   for (const auto& f : facts) mine.push_back(f.value);
   comm::all_gather(comm, view<const std::uint64_t>(mine.data(), mine.size()), view<std::uint64_t>(all.data(), all.size()));
-  for (std::size_t i = 0; i < facts.size(); ++i) {
-    std::string differing;
-    for (std::size_t r = 1; r < std::size_t(comm.size()); ++r)
-      if (all[r * facts.size() + i] != all[i]) differing += (differing.empty() ? "" : ", ") + std::to_string(r);
-    if (!differing.empty())
-      throw communication_error(std::string(where), "ranks disagree about " + std::string(facts[i].what), "the same on every rank", "rank(s) " + differing + " unlike rank 0");
-  }
+  compare_facts(where, facts, all);
 }
 
 }  // namespace entrain::detail

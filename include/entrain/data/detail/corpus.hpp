@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <utility>
 #include <vector>
 
 #include <entrain/core/error.hpp>
@@ -20,7 +20,7 @@ namespace entrain::data::detail {
 
 inline std::vector<std::filesystem::path> corpus_files(const std::filesystem::path& folder, const std::vector<std::string>& extensions) {
   namespace fs = std::filesystem;
-  std::vector<std::pair<std::string, fs::path>> found;
+  std::set<std::string> found;  // relative paths
   std::error_code failed;
   auto entry = fs::recursive_directory_iterator(folder, failed);
   for (; !failed && entry != fs::recursive_directory_iterator(); entry.increment(failed)) {
@@ -33,12 +33,12 @@ inline std::vector<std::filesystem::path> corpus_files(const std::filesystem::pa
     }
     const bool wanted =
         extensions.empty() || std::find(extensions.begin(), extensions.end(), path.extension().string()) != extensions.end();
-    if (fs::is_regular_file(kind) && wanted) found.emplace_back(path.lexically_relative(folder).generic_string(), path);
+    if (fs::is_regular_file(kind) && wanted) found.insert(path.lexically_relative(folder).generic_string());
   }
   if (failed) throw file_error(folder.string(), "the folder cannot be read: " + failed.message());
-  std::sort(found.begin(), found.end());
   std::vector<fs::path> out;
-  for (auto& f : found) out.push_back(std::move(f.second));
+  out.reserve(found.size());
+  for (const auto& name : found) out.push_back(folder / name);
   return out;
 }
 
