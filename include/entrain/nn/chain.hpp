@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -54,7 +55,7 @@ struct chain_plan {
 template <class Part>
 struct repeated {
   static constexpr bool is_repeated = true;
-  std::vector<Part> parts;
+  std::deque<Part> parts;  // grows without moving its parts, which would cost much code
   shape out_shape;
 };
 
