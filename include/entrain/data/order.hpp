@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include <entrain/core/batch.hpp>
 #include <entrain/core/error.hpp>
 #include <entrain/core/philox.hpp>
 
@@ -87,8 +88,8 @@ struct slice {
 
 // Parts as even as they can be; the first `global_batch % ranks` ranks get one more. Requires rank < ranks.
 constexpr slice batch_slice(std::uint64_t global_batch, std::uint64_t rank, std::uint64_t ranks) {
-  const std::uint64_t share = global_batch / ranks, rest = global_batch % ranks;
-  return {rank * share + (rank < rest ? rank : rest), share + (rank < rest ? 1 : 0)};
+  const part own = nth_part(global_batch, rank, ranks);
+  return {own.first, own.count};
 }
 
 // Every epoch takes ceil(n / batch) steps; the last one is short when batch does not divide n.

@@ -76,7 +76,7 @@ struct explain_shape {
   static_assert(!all_are_policies<P...> || filled<slot::optimizer, P...> > 0, "entrain::trainer needs an optimizer: pass one such as optim::adamw{.learning_rate = 1e-3}");
 };
 
-template <class Model, class Chosen>
+template <class Model>
 struct explain_model {
   static_assert(nn::has_value_type<Model>, "a model needs a line 'using value_type = float;' (or double): the number format that it computes in");
   static_assert(nn::has_batch_type<Model>, "a model needs a line 'using batch_type = ...;': what it takes to compute a loss from");
@@ -95,7 +95,7 @@ struct explain_members {
   using optimizer = typename Chosen::optimizer;
   using compressor = typename Chosen::compressor;
   static constexpr bool model_fits = nn::differentiable<model>;
-  [[no_unique_address]] explain_model<model, Chosen> model_;
+  [[no_unique_address]] explain_model<model> model_;
 
   template <class M>
   static constexpr bool same_value_type() {
