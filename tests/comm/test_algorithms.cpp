@@ -43,6 +43,7 @@ struct counting {
   int rank() const { return inner.rank(); }
   int size() const { return inner.size(); }
   comm::traffic& counters() { return counted; }
+  std::uint64_t& sequence() { return inner.sequence(); }
   counting split(int, int) { return {inner}; }
   template <class T> request start_send(view<const T> data, int peer, int tag) {
     ++messages, bytes += data.size_bytes();

@@ -55,6 +55,7 @@ class checked {
   int rank() const { return inner_->rank(); }
   int size() const { return inner_->size(); }
   traffic& counters() { return counted_; }
+  std::uint64_t& sequence() { return inner_->sequence(); }
   C& inner() { return *inner_; }
 
   checked split(int colour, int key) {

@@ -20,6 +20,8 @@
 //     request is complete. Destroying an incomplete request waits for it unless the group has failed.
 //  4. split(colour, key) makes the sub-groups of equal colour, ordered by (key, rank). All ranks must call it.
 //  5. counters() counts what was handed to it. (Bytes: see `traffic`.)
+//  6. sequence() is a number of this group's that starts at 0 on all ranks and that only the library changes: collectives built from
+//     messages take their tags from it.
 //
 // Not required: any collective. comm/collectives.hpp builds them from 1 and 2; a back-end that does one natively says so
 // in its abilities (comm/traits.hpp) and offers the member start_<collective>.
@@ -37,6 +39,9 @@ struct traffic {
   std::uint64_t bytes = 0;
   std::uint64_t messages = 0;
   std::uint64_t collectives = 0;
+  // What collectives that are built from messages sent on this rank's behalf: depends on the algorithm.
+  std::uint64_t wire_messages = 0;
+  std::uint64_t wire_bytes = 0;
 };
 
 // Tags below this are the user's; the library's own begin here.
@@ -72,6 +77,11 @@ concept has_counters = requires(C& c) {
 };
 
 template <class C>
-concept communicator = policy_for<C, slot::communicator> && has_rank_and_size<C> && has_point_to_point<C> && has_split<C> && has_counters<C>;
+concept has_sequence = requires(C& c) {
+  { c.sequence() } -> std::same_as<std::uint64_t&>;
+};
+
+template <class C>
+concept communicator = policy_for<C, slot::communicator> && has_rank_and_size<C> && has_point_to_point<C> && has_split<C> && has_counters<C> && has_sequence<C>;
 
 }  // namespace entrain::comm

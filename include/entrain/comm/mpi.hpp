@@ -58,6 +58,7 @@ class mpi {
   int rank() const { return group_->rank; }
   int size() const { return group_->size; }
   traffic& counters() { return group_->counted; }
+  std::uint64_t& sequence() { return group_->sequence; }
   // Declares the group broken: nothing waits for its operations any more, further calls throw, and the job that this object
   // started ends with MPI_Abort instead of a finalisation that would wait for lost ranks. Does not communicate.
   void fail() noexcept { group_->failed = true; }

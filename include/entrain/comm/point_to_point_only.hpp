@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <string_view>
 #include <utility>
 
+#include <entrain/comm/algorithm.hpp>
 #include <entrain/comm/concepts.hpp>
 
 // A communicator whose native collectives are hidden, so that all of them are built from messages by comm/algorithms/:
 // for testing and measuring the algorithms, and the least that a new back-end must offer.
 //
 //   comm::point_to_point_only messages{world};   // refers to world, which must outlive it
-//   comm::all_reduce(messages, values);          // a ring of messages
+//   comm::all_reduce(messages, values);          // the algorithm that the cost model prefers
+//   messages.use(comm::algorithms::swing_all_reduce);
+//   comm::all_reduce(messages, values);          // this one
 //
 // Counts in the counters of the communicator that it wraps.
 
@@ -22,13 +29,27 @@ class point_to_point_only {
   using slot_type = slot::communicator;
   using request = typename C::request;
 
+  static constexpr std::string_view name = C::name;
+
   explicit point_to_point_only(C& inner) : inner_(&inner) {}
+
+  // From now on collectives of this kind go by this algorithm, which must live as long as the communicator.
+  void use(const algorithm& how) { chosen_[std::size_t(how.kind)] = &how; }
+  const algorithm* chosen(collective kind) const { return chosen_[std::size_t(kind)]; }
 
   int rank() const { return inner_->rank(); }
   int size() const { return inner_->size(); }
   traffic& counters() { return inner_->counters(); }
+  std::uint64_t& sequence() { return inner_->sequence(); }
+  // What a simulated communicator charges for combining; nothing elsewhere.
+  void computed(std::size_t bytes)
+    requires requires(C& c) { c.computed(bytes); }
+  {
+    inner_->computed(bytes);
+  }
   point_to_point_only split(int colour, int key) {
     point_to_point_only part(*inner_);
+    part.chosen_ = chosen_;
     part.own_ = std::make_shared<C>(inner_->split(colour, key));
     part.inner_ = part.own_.get();
     return part;
@@ -40,6 +61,7 @@ class point_to_point_only {
 
  private:
   C* inner_;
+  std::array<const algorithm*, collective_kinds> chosen_{};
   std::shared_ptr<C> own_;  // of a part
 };
 

@@ -32,6 +32,7 @@ struct message {
 
 struct state {
   traffic counted;
+  std::uint64_t sequence = 0;
   std::vector<message*> waiting;               // in the order in which they were started
   std::vector<std::unique_ptr<message>> free;  // messages are reused
 
@@ -59,6 +60,7 @@ class self {
   static constexpr std::string_view name = "self";
   static constexpr bool reproducible = true;  // reductions combine in rank order, whatever the collective
   struct abilities {
+    static constexpr bool best = true;
     template <collective, class T, class Op, class Space>
     static constexpr bool native = std::same_as<Space, host_space>;
   };
@@ -100,6 +102,7 @@ class self {
   int rank() const { return 0; }
   int size() const { return 1; }
   traffic& counters() { return state_->counted; }
+  std::uint64_t& sequence() { return state_->sequence; }
   self split(int, int) { return self{}; }
 
   template <class T>

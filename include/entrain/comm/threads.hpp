@@ -48,6 +48,7 @@ class threads {
   static constexpr bool reproducible = true;  // reductions combine in rank order, whatever the collective
   using request = threads_detail::request;
   struct abilities {
+    static constexpr bool best = true;
     template <collective, class T, class Op, class Space>
     static constexpr bool native = std::same_as<Space, host_space>;
   };
@@ -55,6 +56,9 @@ class threads {
   int rank() const { return self_->rank; }
   int size() const { return self_->shared->size(); }
   traffic& counters() { return self_->counted; }
+  std::uint64_t& sequence() { return self_->sequence; }
+  // The longest that this job lets a rank wait; 0: for ever.
+  std::chrono::nanoseconds deadline() const { return self_->state->work().deadline(); }
 
   threads split(int colour, int key) {
     const std::array<int, 2> mine{colour, key};
@@ -148,6 +152,7 @@ class threads {
     int rank;
     std::uint64_t next = 0, splits = 0;
     traffic counted{};
+    std::uint64_t sequence = 0;
   };
   struct arguments {
     threads_detail::request_signature what;

@@ -18,7 +18,7 @@
 //   };
 //
 // A native collective is a member start_<name> with the signature that stands beside it below; everything else is built
-// from messages by comm/algorithms/.
+// from messages by comm/algorithms/. Wrappers may steer the choice: see comm/point_to_point_only.hpp.
 
 namespace entrain::comm {
 
@@ -35,6 +35,8 @@ enum class collective {
   all_to_all,      // start_all_to_all(view<const T> in, view<T> out)
   all_to_all_v,    // start_all_to_all_v(view<const T> in, std::span<const std::size_t> send, view<T> out, std::span<const std::size_t> receive)
 };
+
+inline constexpr int collective_kinds = int(collective::all_to_all_v) + 1;
 
 constexpr std::string_view name_of(collective kind) {
   constexpr std::string_view names[] = {"barrier", "broadcast", "reduce", "all_reduce", "reduce_scatter", "all_gather",
@@ -55,5 +57,11 @@ constexpr bool ask() {
 
 template <class C, collective Kind, class T = std::byte, class Op = no_operation, class Space = host_space>
 inline constexpr bool native = detail::ask<C, Kind, T, Op, Space>();
+
+// True for a back-end whose native collectives no algorithm over its messages can beat, because a message is a read of the
+// other's memory there: it says `static constexpr bool best = true` in its abilities, and nothing else is compiled. Without it
+// the choice is made by size at run time (comm/selection.hpp).
+template <class C>
+inline constexpr bool native_always = requires { requires C::abilities::best; };
 
 }  // namespace entrain::comm

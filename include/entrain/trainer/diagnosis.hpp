@@ -103,7 +103,7 @@ struct explain_members {
     else return true;
   }
   static_assert(same_value_type<model>(), "the model computes in another number format than the trainer: pass precision::fp64 with a model of doubles, precision::fp32 with one of floats");
-  static_assert(comm::communicator<typename Chosen::communicator>, "a communicator needs rank(), size(), start_send, start_receive, split and counters(): see entrain/comm/concepts.hpp");
+  static_assert(comm::communicator<typename Chosen::communicator>, "a communicator needs rank(), size(), start_send, start_receive, split, counters() and sequence(): see entrain/comm/concepts.hpp");
   static_assert(optim::has_fields<optimizer>,
                 "an optimizer needs a line 'static constexpr std::array<std::string_view, N> fields{...};': the names of its state arrays (N may be 0)");
   static_assert(optim::says_elementwise<optimizer>, "an optimizer needs a line 'static constexpr bool elementwise = true;' (false when an update looks at other elements)");

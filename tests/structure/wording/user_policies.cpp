@@ -70,7 +70,7 @@ void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, compres
 #endif
 
 #if defined(CASE_communicator_without_messages)
-// expect: a communicator needs rank(), size(), start_send, start_receive, split and counters(): see entrain/comm/concepts.hpp
+// expect: a communicator needs rank(), size(), start_send, start_receive, split, counters() and sequence(): see entrain/comm/concepts.hpp
 void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, communicator_without_messages{}}; }
 #endif
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -77,6 +78,7 @@ struct group {
   bool failed = false;
   int exceptions = std::uncaught_exceptions();
   traffic counted;
+  std::uint64_t sequence = 0;
   type_cache types;
   std::vector<std::unique_ptr<companion>> spare;
 };

@@ -108,6 +108,7 @@ class job {
       else std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
   }
+  std::chrono::nanoseconds deadline() const { return deadline_; }
   double deadline_seconds() const { return std::chrono::duration<double>(deadline_).count(); }
 
   // Until no other rank touches memory that is not its own. After a failure only.
