@@ -55,7 +55,7 @@ inline bool is_message(const step& s) { return s.what == step::kind::send || s.w
 }  // namespace detail
 
 // values.copy(from_rank, from, to_rank, to) and values.combine(rank, left, right, to) see every movement. `how.write` is asked for every rank;
-// `of_rank` may adjust the problem of each rank (counts of the variable collectives).
+// values.round(rank) is told, if it is there, that a rank begins a round. `of_rank` may adjust the problem of each rank (counts of the variable collectives).
 template <class Values, class OfRank>
 examination examine(const algorithm& how, problem what, const network& net, Values&& values, OfRank&& of_rank) {
   using detail::is_message;
@@ -74,6 +74,7 @@ examination examine(const algorithm& how, problem what, const network& net, Valu
     for (w.end = w.at; w.end < steps.size() && is_message(steps[w.end]) && (w.end == w.at || !steps[w.end].begins_round);) ++w.end;
     w.done.assign(w.end - w.at, false);
     w.latest = w.now;
+    if constexpr (requires { values.round(r); }) values.round(r);
   };
   for (int r = 0; r < p; ++r) {
     problem mine = what;
@@ -89,24 +90,40 @@ examination examine(const algorithm& how, problem what, const network& net, Valu
       if (!w.done[i - w.at] && w.what.steps()[i].what == kind && w.what.steps()[i].peer == peer) return i;
     return std::size_t(-1);
   };
-  for (;;) {
-    // The message that can start first.
-    double best = 0;
-    int from = -1, to = -1;
+  // The message of each sender that can start first: looked for again when something changed at either end.
+  struct candidate {
+    double start = 0;
+    int to = -1;
     std::size_t sends = 0, receives = 0;
-    for (int r = 0; r < p; ++r) {
-      auto& w = ranks[std::size_t(r)];
-      for (std::size_t i = w.at; i < w.end; ++i) {
-        const step& s = w.what.steps()[i];
-        if (w.done[i - w.at] || s.what != step::kind::send || open(r, step::kind::send, s.peer) != i) continue;
-        const std::size_t there = open(s.peer, step::kind::receive, r);
-        if (there == std::size_t(-1)) continue;
-        const auto& other = ranks[std::size_t(s.peer)];
-        const double start = std::max({w.now, other.now, w.send_free, other.receive_free});
-        if (from < 0 || start < best) best = start, from = r, to = s.peer, sends = i, receives = there;
-      }
+  };
+  std::vector<candidate> first(ranks.size());
+  const auto look = [&](int r) {
+    const auto& w = ranks[std::size_t(r)];
+    candidate& best = first[std::size_t(r)];
+    best = {};
+    for (std::size_t i = w.at; i < w.end; ++i) {
+      const step& s = w.what.steps()[i];
+      if (w.done[i - w.at] || s.what != step::kind::send || open(r, step::kind::send, s.peer) != i) continue;
+      const std::size_t there = open(s.peer, step::kind::receive, r);
+      if (there == std::size_t(-1)) continue;
+      const auto& other = ranks[std::size_t(s.peer)];
+      const double start = std::max({w.now, other.now, w.send_free, other.receive_free});
+      if (best.to < 0 || start < best.start) best = {start, s.peer, i, there};
     }
+  };
+  const auto look_around = [&](int r) {
+    look(r);
+    const auto& w = ranks[std::size_t(r)];
+    for (std::size_t i = w.at; i < w.end; ++i)
+      if (const step& s = w.what.steps()[i]; s.what == step::kind::receive && !w.done[i - w.at]) look(s.peer);
+  };
+  for (int r = 0; r < p; ++r) look(r);
+  for (;;) {
+    int from = -1;
+    for (int r = 0; r < p; ++r)
+      if (const auto& c = first[std::size_t(r)]; c.to >= 0 && (from < 0 || c.start < first[std::size_t(from)].start)) from = r;
     if (from < 0) break;
+    const auto [best, to, sends, receives] = first[std::size_t(from)];
     auto &a = ranks[std::size_t(from)], &b = ranks[std::size_t(to)];
     const step &out = a.what.steps()[sends], &in = b.what.steps()[receives];
     if (out.from.count != in.to.count)
@@ -124,6 +141,7 @@ examination examine(const algorithm& how, problem what, const network& net, Valu
       w.now = w.latest, w.at = w.end;
       begin(r);
     }
+    look_around(from), look_around(to);
   }
   for (int r = 0; r < p; ++r) {
     const auto& w = ranks[std::size_t(r)];
