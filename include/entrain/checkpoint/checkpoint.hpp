@@ -7,7 +7,7 @@
 #include <entrain/checkpoint/atomic_file.hpp>
 #include <entrain/checkpoint/concepts.hpp>
 #include <entrain/checkpoint/crc32c.hpp>
-#include <entrain/checkpoint/json.hpp>
+#include <entrain/core/json_reader.hpp>
 #include <entrain/checkpoint/policy.hpp>
 #include <entrain/checkpoint/safetensors.hpp>
 #include <entrain/checkpoint/safetensors_writer.hpp>

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 
 #include <entrain/checkpoint/atomic_file.hpp>
-#include <entrain/checkpoint/json.hpp>
+#include <entrain/core/json_reader.hpp>
 #include <entrain/core/dtype.hpp>
 #include <entrain/core/error.hpp>
 #include <entrain/core/layout.hpp>

@@ -10,7 +10,7 @@
 #include <string_view>
 
 // Writing JSON without a library and without a locale: strings are escaped, numbers are the shortest text that reads back
-// to the same value, and NaN and infinities, which JSON lacks, become null. (Reading untrusted JSON: checkpoint/json.hpp.)
+// to the same value, and NaN and infinities, which JSON lacks, become null. (Reading untrusted JSON: core/json_reader.hpp.)
 
 namespace entrain::json {
 
