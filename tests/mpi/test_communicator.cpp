@@ -7,7 +7,7 @@
 
 #include "mpi/world.hpp"
 
-// The laws of a communicator on MPI: the world, a sub-group, and a checked world.
+// The laws of a communicator on MPI: the world, a sub-group, and a checked world, in shared memory and by MPI's own calls.
 
 using namespace entrain;
 
@@ -19,8 +19,13 @@ TEST_CASE("a sub-group of comm::mpi obeys the laws") {
 }
 
 TEST_CASE("comm::mpi in short pieces obeys the laws") {
-  comm::mpi narrow{tests::world().native_handle(), {.largest_count = 100}};
+  comm::mpi narrow{tests::world().native_handle(), {.largest_count = 100, .shared_memory = false}};
   REQUIRE_NOTHROW(testing::check_communicator(narrow, {.largest = 130}));
+}
+
+TEST_CASE("comm::mpi without shared memory obeys the laws") {
+  comm::mpi plain{tests::world().native_handle(), {.shared_memory = false}};
+  REQUIRE_NOTHROW(testing::check_communicator(plain, {.largest = 1000}));
 }
 
 TEST_CASE("comm::checked over MPI obeys the laws") {

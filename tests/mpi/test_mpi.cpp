@@ -163,11 +163,16 @@ void check_everything(comm::mpi& comm) {
 
 }  // namespace
 
-TEST_CASE("native collectives on all elements and operations") { check_everything(tests::world()); }
+TEST_CASE("native collectives on all elements and operations") {
+  check_everything(tests::world());
+  comm::mpi plain{tests::world().native_handle(), {.shared_memory = false}};
+  CHECK(plain.native_name(comm::collective::all_reduce, 1000) == "MPI_Iallreduce");
+  check_everything(plain);
+}
 
 TEST_CASE("operands beyond the largest count travel in pieces") {
   for (const std::size_t largest : {1, 3, 100}) {
-    comm::mpi narrow{tests::world().native_handle(), {.largest_count = largest}};
+    comm::mpi narrow{tests::world().native_handle(), {.largest_count = largest, .shared_memory = false}};
     if (largest > 1) check_everything(narrow);
     std::vector<int> data{1, 2, 3, 4, 5, 6, 7}, got(7);
     const int next = (narrow.rank() + 1) % narrow.size(), last = (narrow.rank() + narrow.size() - 1) % narrow.size();
@@ -194,8 +199,8 @@ TEST_CASE("sub-groups are ordered by key and separate") {
   CHECK(moved.rank() == 0);
 }
 
-TEST_CASE("several operations run at once and make progress by test()") {
-  auto& world = tests::world();
+namespace {
+void run_several(comm::mpi& world) {
   const int next = (world.rank() + 1) % world.size(), last = (world.rank() + world.size() - 1) % world.size();
   std::vector<float> a(100000, 1.0f), b(100000), c(10, 2.0f), got(100000);
   auto receive = world.start_receive(out(got), last, 1);
@@ -210,6 +215,13 @@ TEST_CASE("several operations run at once and make progress by test()") {
   comm::mpi::request idle;
   CHECK(idle.test());
   idle.wait();
+}
+}  // namespace
+
+TEST_CASE("several operations run at once and make progress by test()") {
+  run_several(tests::world());
+  comm::mpi plain{tests::world().native_handle(), {.shared_memory = false}};
+  run_several(plain);
 }
 
 TEST_CASE("a request that is dropped waits for its operation") {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <climits>
+#include <cstddef>
+#include <cstdint>
 #include <string_view>
 #include <concepts>
 #include <memory>
@@ -12,6 +14,7 @@
 #include <entrain/comm/mpi/collective.hpp>
 #include <entrain/comm/mpi/group.hpp>
 #include <entrain/comm/mpi/session.hpp>
+#include <entrain/comm/mpi/shared.hpp>
 #include <entrain/comm/traits.hpp>
 
 // Ranks are MPI processes:
@@ -23,8 +26,14 @@
 //
 // The object initialises MPI and finalises it at the end of its scope, unless the program has done so itself. It works on a
 // duplicate of the communicator, so its messages never meet those of other libraries. A rank that fails ends the job with
-// a message and a non-zero code (comm/mpi/session.hpp). All collectives are native and nonblocking (MPI_I...). MPI counts
-// in int; longer operands travel in pieces, and both ends of a message must then state the same length.
+// a message and a non-zero code (comm/mpi/session.hpp). All collectives are native and nonblocking.
+//
+// Ranks on one node: collectives other than all_to_all_v go through memory that all ranks share (comm/shared_memory/), which
+// takes 4 MiB a rank where it is used. Ranks that do not call the same collective get communication_error there. Groups
+// across nodes use MPI's own collectives (MPI_I...). Progress is made by calls of test() and wait() of any request of
+// the group or of one that it was split from or into; with mpi_threads::multiple, of the same group.
+//
+// MPI counts in int; longer operands travel in pieces, and both ends of a message must then state the same length.
 //
 // Host memory only. Negative colours are not allowed in split(). Tag 32767 is used by all_to_all_v.
 
@@ -33,6 +42,7 @@ namespace entrain::comm {
 struct mpi_options {
   mpi_threads threads = mpi_threads::funneled;
   std::size_t largest_count = INT_MAX;  // elements in one MPI call; lower it only to test the splitting
+  bool shared_memory = true;            // groups on one node reduce and copy in shared memory; false: by MPI's own calls
 };
 
 class mpi {
@@ -62,6 +72,19 @@ class mpi {
   // Declares the group broken: nothing waits for its operations any more, further calls throw, and the job that this object
   // started ends with MPI_Abort instead of a finalisation that would wait for lost ranks. Does not communicate.
   void fail() noexcept { group_->failed = true; }
+  // Whether collectives work in memory that all ranks share. Reductions then combine in rank order, whatever the
+  // collective, its length and its timing, so that they give the same bits on every run.
+  bool shares_memory() const { return bool(group_->near); }
+  // Which way a collective of this many bytes goes here.
+  std::string_view native_name(collective kind, std::size_t bytes) const;
+  // Memory for operands, zeroed, which is this rank's to use and which the others read and write where it lies, without
+  // a copy in between, if all ranks of a long collective (all_reduce, reduce_scatter, all_gather, broadcast) keep their
+  // operands in such memory. All ranks call this, also with different sizes, and destroy what they got, in the same
+  // order; before the communicator. Ordinary memory where the ranks do not share any.
+  template <element T>
+  mpi_detail::arena<T> allocate(std::size_t size) {
+    return mpi_detail::arena<T>(*group_, size);
+  }
   // Our duplicate, for what this class does not offer. Valid as long as the object.
   MPI_Comm native_handle() const { return group_->comm.get(); }
 
@@ -70,7 +93,7 @@ class mpi {
     if (colour < 0) throw usage_error(group_->where(), "split() with a negative colour", "0 or more", std::to_string(colour));
     MPI_Comm part;
     group_->check(MPI_Comm_split(native_handle(), colour, key, &part), "MPI_Comm_split");
-    return mpi(std::make_unique<mpi_detail::group>(part, group_->largest_count));
+    return mpi(std::make_unique<mpi_detail::group>(part, group_->largest_count, group_->uses_shared_memory, group_.get()));
   }
 
   template <class T>
@@ -82,46 +105,59 @@ class mpi {
     return mpi_detail::start_receive(*group_, data, from, tag);
   }
 
-  request start_barrier() { return mpi_detail::start_barrier(*group_); }
+  request start_barrier() {
+    if (group_->shares(1)) return near<std::byte>(collective::barrier, {}, {}, 0);
+    return mpi_detail::start_barrier(*group_);
+  }
   template <class T>
   request start_broadcast(view<T> data, int root) {
+    if (group_->shares(sizeof(T))) return near<T>(collective::broadcast, data, data, data.size(), root);
     return mpi_detail::start_broadcast(*group_, data, root);
   }
   template <class T, class Op>
   request start_reduce(view<const T> in, view<T> out, Op, int root) {
+    if (group_->shares(sizeof(T))) return near<T, Op>(collective::reduce, in, out, in.size(), root);
     return mpi_detail::start_reduce<T, Op>(*group_, in, out, root);
   }
   template <class T, class Op>
   request start_all_reduce(view<const T> in, view<T> out, Op) {
+    if (group_->shares(sizeof(T))) return near<T, Op>(collective::all_reduce, in, out, in.size());
     return mpi_detail::start_all_reduce<T, Op>(*group_, in, out);
   }
   // The blocking form, beside start and wait: Open MPI 4.1 takes a faster algorithm here for long operands in place.
   template <class T, class Op>
   void all_reduce(view<const T> in, view<T> out, Op) {
-    mpi_detail::all_reduce<T, Op>(*group_, in, out);
+    if (group_->shares(sizeof(T))) near<T, Op>(collective::all_reduce, in, out, in.size()).wait();
+    else mpi_detail::all_reduce<T, Op>(*group_, in, out);
   }
   template <class T, class Op>
   request start_reduce_scatter(view<const T> in, view<T> out, Op) {
+    if (group_->shares(sizeof(T))) return near<T, Op>(collective::reduce_scatter, in, out, out.size());
     return mpi_detail::start_reduce_scatter<T, Op>(*group_, in, out);
   }
   template <class T>
   request start_all_gather(view<const T> in, view<T> out) {
+    if (group_->shares(sizeof(T))) return near<T>(collective::all_gather, in, out, in.size());
     return mpi_detail::start_all_gather(*group_, in, out);
   }
   template <class T>
   request start_all_gather_v(view<const T> in, view<T> out, std::span<const std::size_t> counts) {
+    if (group_->shares(sizeof(T))) return near<T>(collective::all_gather_v, in, out, out.size(), -1, counts);
     return mpi_detail::start_all_gather_v(*group_, in, out, counts);
   }
   template <class T>
   request start_gather(view<const T> in, view<T> out, int root) {
+    if (group_->shares(sizeof(T))) return near<T>(collective::gather, in, out, in.size(), root);
     return mpi_detail::start_gather(*group_, in, out, root);
   }
   template <class T>
   request start_scatter(view<const T> in, view<T> out, int root) {
+    if (group_->shares(sizeof(T))) return near<T>(collective::scatter, in, out, out.size(), root);
     return mpi_detail::start_scatter(*group_, in, out, root);
   }
   template <class T>
   request start_all_to_all(view<const T> in, view<T> out) {
+    if (group_->shares(sizeof(T))) return near<T>(collective::all_to_all, in, out, in.size() / std::size_t(size()));
     return mpi_detail::start_all_to_all(*group_, in, out);
   }
   template <class T>
@@ -130,16 +166,29 @@ class mpi {
   }
 
  private:
+  template <class T, class Op = no_operation>
+  request near(collective kind, view<const T> in, view<T> out, std::size_t count, int root = -1, std::span<const std::size_t> counts = {}) {
+    return mpi_detail::start_shared<T, Op>(*group_, kind, in, out, count, root, counts);
+  }
+
   explicit mpi(std::unique_ptr<mpi_detail::group> part) : group_(std::move(part)) {}
   static std::unique_ptr<mpi_detail::group> duplicate(MPI_Comm existing, const mpi_options& options) {
     if (!mpi_detail::running()) throw usage_error("comm::mpi", "made from an MPI_Comm while MPI is not running");
     MPI_Comm ours;
     if (MPI_Comm_dup(existing, &ours) != MPI_SUCCESS) throw communication_error("comm::mpi", "MPI_Comm_dup failed");
-    return std::make_unique<mpi_detail::group>(ours, options.largest_count);
+    return std::make_unique<mpi_detail::group>(ours, options.largest_count, options.shared_memory);
   }
 
   std::unique_ptr<mpi_detail::session> session_;  // before the group: MPI ends after it
   std::unique_ptr<mpi_detail::group> group_;      // its address is what requests know
 };
+
+inline std::string_view mpi::native_name(collective kind, std::size_t) const {
+  if (shares_memory() && kind != collective::all_to_all_v) return "shared memory";
+  constexpr std::string_view names[] = {"MPI_Ibarrier", "MPI_Ibcast", "MPI_Ireduce", "MPI_Iallreduce", "MPI_Ireduce_scatter_block",
+                                        "MPI_Iallgather", "MPI_Iallgatherv", "MPI_Igather", "MPI_Iscatter", "MPI_Ialltoall",
+                                        "MPI_Isend and MPI_Irecv"};
+  return names[int(kind)];
+}
 
 }  // namespace entrain::comm

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include <entrain/comm/mpi/group.hpp>
+#include <entrain/comm/mpi/request.hpp>
 #include <entrain/core/memory.hpp>
 
 // Messages and collectives in MPI's calls. Three things are done here that MPI does not do by itself:

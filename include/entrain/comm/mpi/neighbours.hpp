@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <entrain/comm/mpi/window.hpp>
+#include <entrain/comm/shared_memory/engine.hpp>
+#include <entrain/comm/shared_memory/family.hpp>
+#include <entrain/comm/shared_memory/waiting.hpp>
+
+// A group of ranks that are all on one node: its shared window, the engine that works in it, and how to wait.
+//
+// While a rank waits for others here, MPI must move on, too: a long message of ours may be what they wait for. So every so
+// many looks MPI is asked for news (MPI_Iprobe), and while MPI is waited for, the engines are (mpi_detail::request).
+
+namespace entrain::comm::mpi_detail {
+
+class neighbours {
+ public:
+  // Collective. Null, on all ranks, if the group is spread over several nodes or has one rank, or there is no memory.
+  // kin: the family of the group that this one was split from, or null.
+  static std::unique_ptr<neighbours> make(MPI_Comm comm, std::shared_ptr<shared_memory::family> kin, const std::string& where) {
+    MPI_Comm near = MPI_COMM_NULL;
+    int ranks = 0, here = 0, rank = 0;
+    MPI_Comm_size(comm, &ranks);
+    MPI_Comm_rank(comm, &rank);
+    if (ranks == 1 || MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &near) != MPI_SUCCESS) return nullptr;
+    MPI_Comm_size(near, &here);
+    MPI_Comm_free(&near);
+    if (here < ranks) return nullptr;  // then it is so on every rank: being on one node is an equivalence
+    if (!kin) kin = std::make_shared<shared_memory::family>(ranks);
+    const auto form = shared_memory::shape{};
+    window memory(comm, form.bytes());
+    if (!memory) return nullptr;
+    shared_memory::segment::construct(memory.parts()[std::size_t(rank)].base, form);
+    MPI_Barrier(comm);
+    return std::unique_ptr<neighbours>(new neighbours(comm, rank, std::move(memory), form, std::move(kin), where));
+  }
+  neighbours(const neighbours&) = delete;
+  neighbours& operator=(const neighbours&) = delete;
+  ~neighbours() { family_->part(engine_); }
+
+  // Before memory that others may still read is given back, which is collective: waits until all ranks come here.
+  void meet_at_end() {
+    MPI_Request all;
+    if (MPI_Ibarrier(comm_, &all) != MPI_SUCCESS) return;
+    shared_memory::waiting idle(family_->crowded());
+    for (int done = 0; MPI_Test(&all, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done; idle.pass()) family_->progress();
+  }
+  void abandon() { memory_.abandon(); }
+
+  shared_memory::engine& engine() { return engine_; }
+  const std::shared_ptr<shared_memory::family>& kin() const { return family_; }
+
+  void wait(const shared_memory::operation& op) {
+    shared_memory::waiting idle(family_->crowded());
+    while (!op.done) {
+      if (engine_.progress()) idle.progressed();
+      else if (idle.pass()) {
+        family_->progress();
+        int waiting = 0;
+        MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, comm_, &waiting, MPI_STATUS_IGNORE);
+      }
+    }
+  }
+
+ private:
+  neighbours(MPI_Comm comm, int rank, window memory, const shared_memory::shape& form, std::shared_ptr<shared_memory::family> kin,
+             const std::string& where)
+      : comm_(comm), memory_(std::move(memory)), family_(std::move(kin)),
+        engine_(rank, bases(memory_), form, shared_memory::cutting{}, where) {
+    family_->join(engine_);
+  }
+  static std::vector<std::byte*> bases(const window& memory) {
+    std::vector<std::byte*> out;
+    for (const auto& part : memory.parts()) out.push_back(part.base);
+    return out;
+  }
+
+  MPI_Comm comm_;  // the group's
+  window memory_;
+  std::shared_ptr<shared_memory::family> family_;
+  shared_memory::engine engine_;
+};
+
+}  // namespace entrain::comm::mpi_detail
