@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "../catch.hpp"
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <entrain/comm/collectives.hpp>
+#include <entrain/comm/simulated.hpp>
+#include <entrain/testing/communicator_laws.hpp>
+
+#include "holds.hpp"
+
+// Virtual ranks: the laws of a communicator, and virtual times against the closed forms of the literature.
+
+using namespace entrain;
+namespace algorithms = comm::algorithms;
+
+static_assert(comm::communicator<comm::simulated>);
+static_assert(!comm::native<comm::simulated, comm::collective::all_reduce, float, comm::sum>);
+
+namespace {
+
+constexpr double alpha = 3e-6, beta = 7e-10;
+const comm::network wire{[](int, int) { return comm::network::link{alpha, beta}; }};
+
+int steps_of(int p) {  // ceil(log2 p)
+  int steps = 0;
+  while ((1 << steps) < p) ++steps;
+  return steps;
+}
+
+bool near(double expected, double found) { return std::abs(expected - found) <= 1e-12 * expected; }
+
+}  // namespace
+
+TEST_CASE("virtual ranks obey the laws of a communicator", "[simulated]") {
+  for (const int ranks : {1, 2, 3, 4, 5, 8}) {
+    INFO(ranks << " ranks");
+    CHECK_NOTHROW(comm::simulate(ranks, [&](comm::simulated& world) {
+      testing::check_communicator(world, {.largest = ranks > 4 ? 257u : 1000u});
+    }));
+  }
+}
+
+TEST_CASE("collectives take the time of their closed forms", "[simulated]") {
+  for (const int p : {1, 2, 3, 4, 5, 7, 8, 16, 64}) {
+    INFO(p << " ranks");
+    const std::size_t n = 96, whole = n * std::size_t(p);
+    const double piece = double(n * sizeof(float)), total = piece * p;
+    const auto time = [&](auto&& body) {
+      return comm::simulate(p, {.network = wire}, [&](comm::simulated& world) {
+               std::vector<float> part(n), all(whole), other(whole);
+               body(world, view<float>(part), view<float>(all), view<float>(other));
+             }).finish;
+    };
+    const auto step = [&](double bytes) { return alpha + bytes * beta; };
+    CHECK(near(2 * (p - 1) * step(piece), time([](auto& w, auto, auto a, auto) { algorithms::ring_all_reduce(w, view<const float>(a), a, comm::sum{}); })));
+    CHECK(near((p - 1) * step(piece), time([](auto& w, auto x, auto a, auto) { algorithms::ring_reduce_scatter(w, view<const float>(a), x, comm::sum{}); })));
+    CHECK(near((p - 1) * step(piece), time([](auto& w, auto x, auto a, auto) { algorithms::ring_all_gather(w, view<const float>(x), a); })));
+    CHECK(near((p - 1) * step(piece), time([](auto& w, auto, auto a, auto b) { algorithms::pairwise_all_to_all(w, view<const float>(a), b); })));
+    CHECK(near(steps_of(p) * step(total), time([](auto& w, auto, auto a, auto) { algorithms::binomial_broadcast(w, a, w.size() / 2); })));
+    CHECK(near(steps_of(p) * step(total), time([](auto& w, auto, auto a, auto) { algorithms::binomial_reduce(w, view<const float>(a), a, comm::sum{}, 0); })));
+    CHECK(near(steps_of(p) * step(1), time([](auto& w, auto, auto, auto) { algorithms::dissemination_barrier(w); })));
+    CHECK(near((p - 1) * step(piece), time([](auto& w, auto x, auto a, auto) { algorithms::linear_gather(w, view<const float>(x), a, 0); })));
+  }
+}
+
+TEST_CASE("computing takes time, and hides messages that are under way", "[simulated]") {
+  std::vector<double> ended(2), began(2);
+  const auto report = comm::simulate(2, {.network = wire, .gamma = 1e-9}, [&](comm::simulated& world) {
+    std::vector<float> out(1000), in(1000);
+    const int other = 1 - world.rank();
+    const auto r = std::size_t(world.rank());
+    auto incoming = comm::start_receive(world, in, other);
+    auto outgoing = comm::start_send(world, out, other);
+    world.advance(world.rank() == 0 ? 1e-3 : 1e-6);
+    world.computed(1000);
+    began[r] = world.now();
+    outgoing.wait(), incoming.wait();
+    ended[r] = world.now();
+  });
+  const double message = alpha + 4000 * beta;
+  CHECK(near(1e-3 + 1e-6, began[0]));
+  CHECK(ended[0] == began[0]);  // the transfer was over long before
+  CHECK(near(message, ended[1]));
+  CHECK(report.finish == ended[0]);
+  CHECK(report.ranks[1].finish == ended[1]);
+  CHECK(near(2e-6, report.ranks[1].computed));
+  CHECK(report.messages == 2);
+  CHECK(report.bytes == 8000);
+  CHECK(report.ranks[0].messages == 1);
+  CHECK(near(message, report.ranks[0].send_busy));
+  CHECK(near(message, report.ranks[0].receive_busy));
+}
+
+TEST_CASE("a rank sends one message at a time, the one that is ready first", "[simulated]") {
+  const auto report = comm::simulate(4, {.network = wire, .record_transfers = true}, [](comm::simulated& world) {
+    std::vector<std::byte> x(1000), y(1000), z(1000);
+    if (world.rank() == 0) {
+      auto a = comm::start_send(world, x, 1), b = comm::start_send(world, y, 2), c = comm::start_send(world, z, 3);
+      a.wait(), b.wait(), c.wait();
+    } else {
+      world.advance(1e-7 * (4 - world.rank()));  // rank 3 is ready first
+      comm::receive(world, x, 0);
+    }
+  });
+  const double message = alpha + 1000 * beta;
+  REQUIRE(report.transfers.size() == 3);
+  for (int i = 0; i < 3; ++i) {
+    const auto& t = report.transfers[std::size_t(i)];
+    CHECK(t.to == 3 - i);
+    CHECK(near(1e-7 * (i + 1), t.ready));
+    CHECK(near(1e-7 + i * message, t.begin));
+    CHECK(near(1e-7 + (i + 1) * message, t.end));
+  }
+}
+
+TEST_CASE("topologies: nodes, their shared cards, rings and tori", "[simulated]") {
+  const std::size_t m = 1 << 16;
+  const auto across = [&](bool shared) {  // each rank of the first node sends to its counterpart on the second
+    const comm::network::nodes shape{.ranks_per_node = 4, .inner = {1e-7, 1e-11}, .outer = {alpha, beta}, .shared_port = shared};
+    return comm::simulate(8, {.network = comm::network::hierarchical(shape)}, [&](comm::simulated& world) {
+             std::vector<std::byte> data(m);
+             if (world.rank() < 4) comm::send(world, data, world.rank() + 4);
+             else comm::receive(world, data, world.rank() - 4);
+           }).finish;
+  };
+  CHECK(near(alpha + double(m) * beta, across(false)));
+  CHECK(near(alpha + 4 * double(m) * beta, across(true)));
+
+  const auto latency = [](const comm::network& n, int a, int b) { return n.between(a, b).latency; };
+  const auto torus = comm::network::torus(4, 3, {1, 2}, 0.5);
+  CHECK(latency(torus, 0, 3) == 1.5);   // around the edge
+  CHECK(latency(torus, 0, 2) == 2.0);
+  CHECK(latency(torus, 0, 10) == 2.5);  // two steps along, one up around the edge
+  CHECK(torus.between(0, 10).seconds_per_byte == 2);
+  CHECK(latency(comm::network::ring(6, {0, 0}, 1.0), 1, 5) == 2.0);
+  CHECK_THROWS_AS(comm::network::uniform(1e-6, 0), usage_error);
+  CHECK_THROWS_AS(comm::network::ring(0, {}, 1), usage_error);
+  const comm::network broken{[](int, int) { return comm::network::link{-1, 0}; }};
+  const auto use = [](comm::simulated& world) { comm::barrier(world); };
+  CHECK_THROWS_AS(comm::simulate(2, {.network = broken}, use), usage_error);
+  CHECK_THROWS_AS(comm::simulate(0, use), usage_error);
+}
+
+TEST_CASE("testing: looking is free, looking again lets time go on", "[simulated]") {
+  int looks = 0;
+  comm::simulate(2, {.network = wire}, [&](comm::simulated& world) {
+    std::vector<int> data{world.rank()};
+    if (world.rank() == 1) {
+      world.advance(1e-3);
+      return comm::send(world, data, 0);
+    }
+    auto request = comm::start_receive(world, data, 1);
+    HOLDS(!request.test());
+    HOLDS(world.now() == 0);
+    world.advance(1e-4);
+    HOLDS(!request.test());
+    HOLDS(world.now() == 1e-4);
+    while (!request.test()) ++looks;
+    HOLDS(near(1e-3 + alpha + 4 * beta, world.now()));
+    HOLDS(data[0] == 1);
+  });
+  CHECK(looks <= 2);
+}
+
+TEST_CASE("groups of virtual ranks have their own ranks, messages and sequence", "[simulated]") {
+  comm::simulate(6, {.network = wire}, [](comm::simulated& world) {
+    HOLDS(world.sequence()++ == 0);
+    world.advance(1e-6 * world.rank());
+    auto part = world.split(world.rank() % 2, -world.rank());
+    HOLDS(near(5e-6, world.now()));  // when the last came
+    HOLDS(part.size() == 3 && part.rank() == 2 - world.rank() / 2);
+    HOLDS(part.sequence() == 0 && world.sequence() == 1);
+    // The same ranks and tag in two groups at once.
+    const int right = (part.rank() + 1) % 3, left = (part.rank() + 2) % 3;
+    const auto in_world = [&](int r) { return 2 * (2 - r) + world.rank() % 2; };
+    std::vector<int> a{1}, b{2}, x(1), y(1);
+    auto r1 = comm::start_receive(part, x, left, 4), r2 = comm::start_receive(world, y, in_world(left), 4);
+    auto s2 = comm::start_send(world, b, in_world(right), 4), s1 = comm::start_send(part, a, right, 4);
+    r1.wait(), r2.wait(), s1.wait(), s2.wait();
+    HOLDS(x[0] == 1 && y[0] == 2);
+  });
+}
