@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <entrain/comm/watched/pages.hpp>
+#include <entrain/comm/watched/process.hpp>
+#include <entrain/monitor/event_ring.hpp>
+
+// The board: memory that all ranks of a node share and in which each rank writes, in its own row, who it is, how far it has
+// come in each of its groups, and its ring of events. All ranks of the node read it, also after the writer has died.
+//
+//   header | row | row | ...        row: head, `lines` group lines, ring of events
+
+namespace entrain::comm::watched_detail {
+
+enum class presence : std::uint32_t { expected, working, left, left_by_exception };
+
+struct alignas(64) row_head {
+  std::atomic<std::uint32_t> rank, process, thread;
+  std::atomic<presence> state;
+  std::atomic<std::uint64_t> process_started;
+  std::atomic<std::int64_t> since;  // of the state
+};
+
+// How far a rank has come in a group. 0 is no group.
+struct group_line {
+  std::atomic<std::uint32_t> group, rank, size, left;
+  std::atomic<std::uint64_t> begun, completed;  // sequence of its latest collective
+};
+inline constexpr std::uint32_t leaving = 1, has_left = 2;  // values of `left`
+
+struct alignas(64) board_header {
+  std::atomic<std::uint32_t> reporter;  // 1 + the rank that has found the failure and tells of it
+};
+
+class board {
+ public:
+  static constexpr std::size_t lines = 32;  // groups that a rank may be in at once; a further one is not watched
+
+  static std::size_t row_bytes(std::size_t events) {
+    return sizeof(row_head) + lines * sizeof(group_line) + monitor::event_ring::bytes(events);
+  }
+  static std::size_t bytes(std::size_t rows, std::size_t events) { return sizeof(board_header) + rows * row_bytes(events); }
+
+  board(pages memory, std::size_t rows, std::size_t events) : memory_(std::move(memory)), rows_(rows), events_(events) {}
+
+  std::size_t rows() const { return rows_; }
+  board_header& header() const { return *static_cast<board_header*>(memory_.data()); }
+  row_head& head(std::size_t row) const { return *reinterpret_cast<row_head*>(at(row)); }
+  group_line* lines_of(std::size_t row) const { return reinterpret_cast<group_line*>(at(row) + sizeof(row_head)); }
+  monitor::event_ring ring(std::size_t row) const {
+    return monitor::event_ring(at(row) + sizeof(row_head) + lines * sizeof(group_line), events_);
+  }
+
+ private:
+  char* at(std::size_t row) const { return static_cast<char*>(memory_.data()) + sizeof(board_header) + row * row_bytes(events_); }
+  pages memory_;
+  std::size_t rows_, events_;
+};
+
+// What the board said at one moment, in plain data: what the diagnosis works on.
+struct line_picture {
+  std::uint32_t group = 0;
+  int rank = 0, size = 0;
+  std::uint32_t left = 0;
+  std::uint64_t begun = 0, completed = 0;
+};
+struct rank_picture {
+  int rank = 0;
+  unsigned process = 0, thread = 0;
+  presence state = presence::expected;
+  std::int64_t since = 0;
+  bool dead = false;
+  char letter = 0;  // of process_status
+  std::uint64_t written = 0;
+  std::vector<line_picture> lines;
+  std::vector<event> events;
+
+  bool stopped() const { return letter == 'T' || letter == 't'; }
+  bool gone() const { return dead || state == presence::left || state == presence::left_by_exception; }
+};
+struct picture {
+  std::int64_t now = 0;
+  std::vector<rank_picture> all;  // the ranks of this node, in order
+};
+
+inline bool is_dead(const row_head& head) {
+  const auto process = head.process.load(std::memory_order_acquire);
+  if (process == 0 || process == this_process()) return false;
+  const auto now = status_of(process);
+  return now.letter == 0 || now.letter == 'Z' || now.letter == 'X' || now.started != head.process_started.load(std::memory_order_relaxed);
+}
+
+inline void take_picture(const board& from, std::size_t row, rank_picture& out, bool with_events = true) {
+  const auto& head = from.head(row);
+  out.state = head.state.load(std::memory_order_acquire);
+  out.rank = int(head.rank.load(std::memory_order_relaxed));
+  out.process = head.process.load(std::memory_order_relaxed), out.thread = head.thread.load(std::memory_order_relaxed);
+  out.since = head.since.load(std::memory_order_relaxed);
+  out.lines.clear();
+  for (std::size_t i = 0; i < board::lines; ++i) {
+    const auto& line = from.lines_of(row)[i];
+    line_picture p;
+    p.group = line.group.load(std::memory_order_acquire);
+    if (p.group == 0) continue;
+    p.rank = int(line.rank.load(std::memory_order_relaxed)), p.size = int(line.size.load(std::memory_order_relaxed));
+    p.left = line.left.load(std::memory_order_relaxed);
+    p.completed = line.completed.load(std::memory_order_acquire), p.begun = line.begun.load(std::memory_order_acquire);
+    out.lines.push_back(p);
+  }
+  const auto ring = from.ring(row);
+  out.written = ring.written();
+  if (with_events) ring.snapshot(out.events);
+}
+
+// With the state of the processes: for an alarm, not for each look.
+inline picture take_picture(const board& from) {
+  picture out;
+  out.all.resize(from.rows());
+  for (std::size_t row = 0; row < from.rows(); ++row) {
+    auto& one = out.all[row];
+    take_picture(from, row, one);
+    one.dead = is_dead(from.head(row));
+    if (!one.dead && one.process != 0) one.letter = status_of(one.process, one.thread).letter;
+  }
+  out.now = monitor::steady_nanoseconds();
+  return out;
+}
+
+}  // namespace entrain::comm::watched_detail
