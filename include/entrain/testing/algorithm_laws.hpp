@@ -2,9 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -35,11 +37,14 @@ struct algorithm_checks {
   std::size_t width = 4;              // bytes of an element
   bool nodes = false;                 // with every number of ranks a node that divides the size
   // The predicted time may differ by this part of the true one: 0 for a closed form that is exact. The second holds where the elements
-  // cannot be shared equally by the ranks.
+  // cannot be shared equally by the ranks, or by the largest power of two of them.
   double time_tolerance = 0, uneven_time_tolerance = 0;
 };
 
 namespace detail {
+
+// Elements that p ranks can share equally, and so can the largest power of two of them.
+inline std::size_t shared_equally(int p) { return std::lcm(std::size_t(p), std::bit_floor(std::size_t(p))); }
 
 class algorithm_law {
  public:
@@ -105,7 +110,7 @@ class algorithm_law {
               entrain::detail::text(time(r), " (rank ", r, ")"));
       predicted = std::max(predicted, time(r));
     }
-    const bool even = !variable && what_.kind != comm::collective::all_gather_v && what_.count % std::size_t(what_.size) == 0;
+    const bool even = !variable && what_.kind != comm::collective::all_gather_v && what_.count % shared_equally(what_.size) == 0;
     const double tolerance = 1e-9 + (even ? checks_.time_tolerance : std::max(checks_.time_tolerance, checks_.uneven_time_tolerance));
     require(std::abs(predicted - seen.time()) <= tolerance * seen.time(), entrain::detail::text("predicts the time (", name, ")"),
             entrain::detail::text(seen.time()), entrain::detail::text(predicted));
@@ -120,7 +125,7 @@ inline std::vector<std::size_t> counts_to_check(comm::collective kind, std::size
   if (kind == comm::collective::barrier) return {0};
   std::vector<std::size_t> counts{0, 1, 2};
   const bool of_a_piece = kind != comm::collective::broadcast && kind != comm::collective::reduce && kind != comm::collective::all_reduce;
-  if (!of_a_piece) counts.insert(counts.end(), {p - 1, p, p + 1, 2 * p + 3, 64});
+  if (!of_a_piece) counts.insert(counts.end(), {p - 1, p, p + 1, 2 * p + 3, 64, shared_equally(int(p))});
   else if (p <= 9) counts.insert(counts.end(), {5, p, 16});
   else counts.push_back(5);
   counts.insert(counts.end(), checks.counts.begin(), checks.counts.end());
