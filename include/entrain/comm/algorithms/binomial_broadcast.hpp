@@ -6,8 +6,8 @@
 #include <entrain/comm/algorithm.hpp>
 #include <entrain/comm/algorithms/detail/ranks.hpp>
 
-// Binomial tree broadcast: who has the data passes it on to the heads of ever smaller subtrees. The data are `out` on every rank,
-// the root's too. Cost: ceil(log2 p) steps of the whole operand; p - 1 messages in all. No memory.
+// Binomial tree broadcast: who has the data passes it on to the heads of ever smaller subtrees. The data are `out` on every
+// rank, the root's too. Cost: ceil(log2 p) steps of the whole operand; p - 1 messages in all. No memory.
 namespace entrain::comm::algorithms {
 
 namespace binomial {
@@ -29,6 +29,7 @@ inline cost predict_broadcast(const problem& c) {
 }
 }  // namespace binomial
 
-inline constexpr algorithm binomial_broadcast{collective::broadcast, "binomial", true, binomial::write_broadcast, binomial::predict_broadcast};
+inline constexpr algorithm binomial_broadcast{collective::broadcast, "binomial", true,
+                                              binomial::write_broadcast, binomial::predict_broadcast};
 
 }  // namespace entrain::comm::algorithms

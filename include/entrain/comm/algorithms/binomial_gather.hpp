@@ -7,9 +7,9 @@
 #include <entrain/comm/algorithm.hpp>
 #include <entrain/comm/algorithms/detail/ranks.hpp>
 
-// Binomial tree gather: every rank collects the pieces of its subtree and sends them on in one message. Cost: ceil(log2 p) steps,
-// p - 1 pieces arrive at the root. Memory: a subtree's pieces; at the root those of the one subtree that goes on past the
-// last rank to rank 0.
+// Binomial tree gather: every rank collects the pieces of its subtree and sends them on in one message. Cost: ceil(log2 p)
+// steps, p - 1 pieces arrive at the root. Memory: a subtree's pieces; at the root those of the one subtree that goes on past
+// the last rank to rank 0.
 namespace entrain::comm::algorithms {
 
 namespace binomial {

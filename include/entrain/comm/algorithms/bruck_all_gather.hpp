@@ -8,8 +8,8 @@
 #include <entrain/comm/algorithms/detail/ranks.hpp>
 
 // Bruck all-gather (Bruck et al. 1997): at distance d = 1, 2, 4, ... rank r, which has the pieces of r, ..., r + d - 1, gets
-// those of r + d, ... from rank r + d and sends its own to r - d. They are collected in scratch memory in that order and turned into place in
-// the end. Cost: ceil(log2 p) steps, p - 1 pieces sent, for any number of ranks. Memory: p pieces.
+// those of r + d, ... from rank r + d and sends its own to r - d. They are collected in scratch memory in that order and turned
+// into place in the end. Cost: ceil(log2 p) steps, p - 1 pieces sent, for any number of ranks. Memory: p pieces.
 namespace entrain::comm::algorithms {
 
 namespace bruck {

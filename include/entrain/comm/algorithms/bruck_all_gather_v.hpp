@@ -7,8 +7,8 @@
 #include <entrain/comm/algorithm.hpp>
 #include <entrain/comm/algorithms/bruck_all_gather.hpp>
 
-// Bruck all-gather of pieces of different size. Cost: ceil(log2 p) steps; a step takes as long as its largest message, so the predicted
-// time is an upper bound (exact for equal pieces). Memory: the result once more.
+// Bruck all-gather of pieces of different size. Cost: ceil(log2 p) steps; a step takes as long as its largest message, so the
+// predicted time is an upper bound (exact for equal pieces). Memory: the result once more.
 namespace entrain::comm::algorithms {
 
 namespace bruck {
@@ -35,6 +35,7 @@ inline cost predict_all_gather_v(const problem& c) {
 }
 }  // namespace bruck
 
-inline constexpr algorithm bruck_all_gather_v{collective::all_gather_v, "bruck", true, bruck::write_all_gather_v, bruck::predict_all_gather_v};
+inline constexpr algorithm bruck_all_gather_v{collective::all_gather_v, "bruck", true,
+                                              bruck::write_all_gather_v, bruck::predict_all_gather_v};
 
 }  // namespace entrain::comm::algorithms

@@ -15,8 +15,8 @@
 namespace entrain::comm::algorithms {
 
 namespace chain {
-// Bytes whose transfer takes as long as starting a message: the ratio alpha / beta that segments are cut for. On most wires it lies
-// between 4 and 64 KiB, and the time is flat around the best number of segments.
+// Bytes whose transfer takes as long as starting a message: the ratio alpha / beta that segments are cut for. On most wires it
+// lies between 4 and 64 KiB, and the time is flat around the best number of segments.
 inline constexpr double bytes_per_start = 16384;
 inline constexpr std::size_t most_segments = 512;
 

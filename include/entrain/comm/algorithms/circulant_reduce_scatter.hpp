@@ -8,10 +8,10 @@
 #include <entrain/comm/algorithms/detail/ranks.hpp>
 
 // Reduce-scatter on a circulant graph (Traff 2024, "Optimal, non-pipelined reduce-scatter and allreduce algorithms"): few
-// messages and no element too many for any number of ranks. Rank r keeps partial results of the pieces r, r + 1, ...,
-// r + w - 1 (at first w = p). In each step it sends the upper half of them, from h = ceil(w / 2) on, to rank r + h, for which
-// they are the first ones, adds what it gets from r - h to its own first ones, and goes on with w = h. Cost: ceil(log2 p) steps,
-// p - 1 pieces sent and combined. Memory: p pieces. The operation must commute.
+// messages and no element too many for any number of ranks. Rank r keeps partial results of the pieces r, r + 1, ..., r + w - 1
+// (at first w = p). In each step it sends the upper half of them, from h = ceil(w / 2) on, to rank r + h, for which they are
+// the first ones, adds what it gets from r - h to its own first ones, and goes on with w = h. Cost: ceil(log2 p) steps, p - 1
+// pieces sent and combined. Memory: p pieces. The operation must commute.
 namespace entrain::comm::algorithms {
 
 namespace circulant {

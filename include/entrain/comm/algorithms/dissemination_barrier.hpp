@@ -6,8 +6,8 @@
 #include <entrain/comm/algorithm.hpp>
 #include <entrain/comm/algorithms/detail/ranks.hpp>
 
-// Dissemination barrier (Hensgen, Finkel, Manber 1988): at distance d = 1, 2, 4, ... rank r tells r + d and hears from r - d. Any
-// number of ranks. Cost: ceil(log2 p) steps, one message of one element (width 1) a rank and step.
+// Dissemination barrier (Hensgen, Finkel, Manber 1988): at distance d = 1, 2, 4, ... rank r tells r + d and hears from r - d.
+// Any number of ranks. Cost: ceil(log2 p) steps, one message of one element (width 1) a rank and step.
 namespace entrain::comm::algorithms {
 
 namespace dissemination {

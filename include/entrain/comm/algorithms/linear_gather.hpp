@@ -5,8 +5,8 @@
 
 #include <entrain/comm/algorithm.hpp>
 
-// Linear gather: every rank sends its piece to the root. Cost: p - 1 messages of one piece arrive at the root, none is sent twice. No
-// memory.
+// Linear gather: every rank sends its piece to the root. Cost: p - 1 messages of one piece arrive at the root, none is sent
+// twice. No memory.
 namespace entrain::comm::algorithms {
 
 namespace linear {

@@ -5,7 +5,8 @@
 
 #include <entrain/comm/algorithm.hpp>
 
-// Linear scatter: the root sends every rank its piece. Cost: p - 1 messages of one piece leave the root, none is sent twice. No memory.
+// Linear scatter: the root sends every rank its piece. Cost: p - 1 messages of one piece leave the root, none is sent twice. No
+// memory.
 namespace entrain::comm::algorithms {
 
 namespace linear {

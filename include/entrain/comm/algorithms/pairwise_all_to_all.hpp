@@ -33,6 +33,7 @@ inline cost predict_all_to_all(const problem& c) {
 }
 }  // namespace pairwise
 
-inline constexpr algorithm pairwise_all_to_all{collective::all_to_all, "pairwise", true, pairwise::write_all_to_all, pairwise::predict_all_to_all};
+inline constexpr algorithm pairwise_all_to_all{collective::all_to_all, "pairwise", true, pairwise::write_all_to_all,
+                                               pairwise::predict_all_to_all};
 
 }  // namespace entrain::comm::algorithms

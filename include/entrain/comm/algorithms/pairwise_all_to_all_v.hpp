@@ -8,9 +8,9 @@
 #include <entrain/comm/algorithm.hpp>
 #include <entrain/comm/algorithms/detail/ranks.hpp>
 
-// Pairwise all-to-all of pieces of different size: in step s rank r sends to r + s and receives from r - s. Cost: at most p - 1 messages
-// each way. A rank knows only its own counts: the predicted time is what its own messages take, exact where all ranks are alike, and
-// must not be used to choose. No memory.
+// Pairwise all-to-all of pieces of different size: in step s rank r sends to r + s and receives from r - s. Cost: at most p - 1
+// messages each way. A rank knows only its own counts: the predicted time is what its own messages take, exact where all ranks
+// are alike, and must not be used to choose. No memory.
 namespace entrain::comm::algorithms {
 
 namespace pairwise {

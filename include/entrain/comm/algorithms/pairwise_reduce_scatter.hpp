@@ -6,9 +6,9 @@
 #include <entrain/comm/algorithm.hpp>
 #include <entrain/comm/algorithms/detail/ranks.hpp>
 
-// Pairwise reduce-scatter that keeps the order of the ranks: in step s rank r sends its operand of piece r - s to that rank
-// and gets that of rank r + s. What comes from above (r + 1, ..., p - 1) is added right to the result, what comes
-// from below (0, ..., r - 1) is collected apart and stands left of it in the end. Cost: p - 1 steps of one piece, and, since ranks meet their
+// Pairwise reduce-scatter that keeps the order of the ranks: in step s rank r sends its operand of piece r - s to that rank and
+// gets that of rank r + s. What comes from above (r + 1, ..., p - 1) is added right to the result, what comes from below (0,
+// ..., r - 1) is collected apart and stands left of it in the end. Cost: p - 1 steps of one piece, and, since ranks meet their
 // own seam at different times, up to one piece more to combine than on a ring. Memory: two pieces.
 namespace entrain::comm::algorithms {
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 
 #include <entrain/comm/algorithm.hpp>
-#include <entrain/comm/algorithms/folding.hpp>
+#include <entrain/comm/algorithms/detail/folded_pieces.hpp>
 
 // Recursive doubling: ranks that are 1, 2, 4, ... apart exchange all that they have. Cost for p = 2^k: k steps, p - 1 pieces
 // sent. Otherwise the group is folded onto a power of two: two more steps, p + 1 more pieces (bruck_all_gather.hpp does
@@ -13,9 +12,6 @@
 namespace entrain::comm::algorithms {
 
 namespace recursive_doubling {
-// Of those that the core's rank j stands for: one or two.
-constexpr int first_piece(const folding& fold, int j) { return j + std::min(j, fold.extra); }
-
 inline void write_all_gather(schedule::program& s, const problem& c) {
   using schedule::region;
   const std::size_t n = c.count;
@@ -61,6 +57,7 @@ inline cost predict_all_gather(const problem& c) {
 }
 }  // namespace recursive_doubling
 
-inline constexpr algorithm recursive_doubling_all_gather{collective::all_gather, "recursive_doubling", true, recursive_doubling::write_all_gather, recursive_doubling::predict_all_gather};
+inline constexpr algorithm recursive_doubling_all_gather{collective::all_gather, "recursive_doubling", true,
+                                                         recursive_doubling::write_all_gather, recursive_doubling::predict_all_gather};
 
 }  // namespace entrain::comm::algorithms

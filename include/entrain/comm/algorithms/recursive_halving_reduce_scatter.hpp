@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 
 #include <entrain/comm/algorithm.hpp>
-#include <entrain/comm/algorithms/folding.hpp>
+#include <entrain/comm/algorithms/detail/folded_pieces.hpp>
 
 // Recursive halving (the first half of Rabenseifner 2004). Ranks that are half the group apart exchange halves of their
 // partial results: each keeps the half with its own piece. Cost for p = 2^k: k steps, p - 1 pieces sent and combined.
@@ -14,9 +13,6 @@
 namespace entrain::comm::algorithms {
 
 namespace recursive_halving {
-// Of those that the core's rank j stands for: one or two.
-constexpr int first_piece(const folding& fold, int j) { return j + std::min(j, fold.extra); }
-
 inline void write_reduce_scatter(schedule::program& s, const problem& c) {
   using schedule::region;
   const std::size_t n = c.count;
@@ -70,7 +66,7 @@ inline cost predict_reduce_scatter(const problem& c) {
   if (c.count == 0 || c.size == 1) return k;
   const folding fold(c.size);
   const double n = double(c.count);
-  for (int half = fold.core / 2; half > 0; half /= 2) k.alphas += 1, k.betas += n * first_piece(fold, half);  // the lowest ranks keep the most
+  for (int half = fold.core / 2; half > 0; half /= 2) k.alphas += 1, k.betas += n * first_piece(fold, half);  // the lowest ranks keep most
   if (fold.extra > 0) k.alphas += 1, k.betas += n * c.size;
   k.gammas = k.betas;
   if (fold.extra > 0) k.alphas += 1, k.betas += n;
@@ -88,7 +84,7 @@ inline cost predict_reduce_scatter(const problem& c) {
 }
 }  // namespace recursive_halving
 
-inline constexpr algorithm recursive_halving_reduce_scatter{collective::reduce_scatter, "recursive_halving", false, recursive_halving::write_reduce_scatter,
-                                                  recursive_halving::predict_reduce_scatter};
+inline constexpr algorithm recursive_halving_reduce_scatter{collective::reduce_scatter, "recursive_halving", false,
+                                                            recursive_halving::write_reduce_scatter, recursive_halving::predict_reduce_scatter};
 
 }  // namespace entrain::comm::algorithms

@@ -36,6 +36,7 @@ inline cost predict_reduce_scatter(const problem& c) {
 }
 }  // namespace ring
 
-inline constexpr algorithm ring_reduce_scatter{collective::reduce_scatter, "ring", false, ring::write_reduce_scatter, ring::predict_reduce_scatter};
+inline constexpr algorithm ring_reduce_scatter{collective::reduce_scatter, "ring", false, ring::write_reduce_scatter,
+                                               ring::predict_reduce_scatter};
 
 }  // namespace entrain::comm::algorithms

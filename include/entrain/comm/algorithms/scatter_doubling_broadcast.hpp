@@ -6,8 +6,8 @@
 #include <entrain/comm/algorithms/detail/scattered_broadcast.hpp>
 
 // Scatter and all-gather (van de Geijn) with recursive doubling: a binomial scatter of p pieces, then ranks 1, 2, 4, ... apart
-// exchange what they have, unless the receiver has it from the scatter (the root receives nothing). Cost for p = 2^k, the only p it takes:
-// 2k steps, 2 (p - 1)/p of the operand on the longest path. The data are `out` on every rank. No memory.
+// exchange what they have, unless the receiver has it from the scatter (the root receives nothing). Cost for p = 2^k, the only
+// p it takes: 2k steps, 2 (p - 1)/p of the operand on the longest path. The data are `out` on every rank. No memory.
 namespace entrain::comm::algorithms {
 
 namespace scatter_doubling {

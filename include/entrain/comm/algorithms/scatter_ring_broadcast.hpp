@@ -5,9 +5,9 @@
 
 #include <entrain/comm/algorithms/detail/scattered_broadcast.hpp>
 
-// Scatter and all-gather (van de Geijn): a binomial scatter of p pieces, then a ring all-gather that leaves out what
-// a rank has kept from its subtree, so that the root receives nothing. Cost: ceil(log2 p) + p - 1 steps, 2 (p - 1)/p of the operand on the longest
-// path, for any number of ranks: for large operands. The data are `out` on every rank. No memory.
+// Scatter and all-gather (van de Geijn): a binomial scatter of p pieces, then a ring all-gather that leaves out what a rank has
+// kept from its subtree, so that the root receives nothing. Cost: ceil(log2 p) + p - 1 steps, 2 (p - 1)/p of the operand on the
+// longest path, for any number of ranks: for large operands. The data are `out` on every rank. No memory.
 namespace entrain::comm::algorithms {
 
 namespace scatter_ring {

@@ -8,8 +8,8 @@
 #include <entrain/comm/algorithms/detail/ranks.hpp>
 #include <entrain/core/batch.hpp>
 
-// First half of the broadcasts that scatter the data over the ranks and gather them again: p nearly equal pieces of the operand go down
-// a binomial tree, each into its place. Rank v (counted from the root) then has the pieces of its subtree.
+// First half of the broadcasts that scatter the data over the ranks and gather them again: p nearly equal pieces of the operand
+// go down a binomial tree, each into its place. Rank v (counted from the root) then has the pieces of its subtree.
 namespace entrain::comm::algorithms::scattered_broadcast {
 
 // Pieces [first, last) of the operand.
