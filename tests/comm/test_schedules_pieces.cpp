@@ -128,8 +128,9 @@ TEST_CASE("barrier") {
 TEST_CASE("empty operands and single ranks cost nothing") {
   for (const auto* how : {&a::ring_reduce_scatter, &a::recursive_halving_reduce_scatter, &a::circulant_reduce_scatter,
                           &a::pairwise_reduce_scatter, &a::ring_all_gather, &a::recursive_doubling_all_gather, &a::bruck_all_gather,
-                          &a::binomial_broadcast, &a::scatter_ring_broadcast, &a::scatter_doubling_broadcast, &a::chain_broadcast, &a::linear_gather,
-                          &a::binomial_gather, &a::linear_scatter, &a::binomial_scatter, &a::pairwise_all_to_all, &a::bruck_all_to_all}) {
+                          &a::binomial_broadcast, &a::scatter_ring_broadcast, &a::scatter_doubling_broadcast, &a::chain_broadcast,
+                          &a::linear_gather, &a::binomial_gather, &a::linear_scatter, &a::binomial_scatter, &a::pairwise_all_to_all,
+                          &a::bruck_all_to_all}) {
     costs(*how, {.rank = 1, .size = 4, .count = 0}, {});
     costs(*how, {.rank = 0, .size = 1, .count = 10}, {});
   }

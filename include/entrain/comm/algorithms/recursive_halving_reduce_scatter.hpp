@@ -84,7 +84,8 @@ inline cost predict_reduce_scatter(const problem& c) {
 }
 }  // namespace recursive_halving
 
-inline constexpr algorithm recursive_halving_reduce_scatter{collective::reduce_scatter, "recursive_halving", false,
-                                                            recursive_halving::write_reduce_scatter, recursive_halving::predict_reduce_scatter};
+inline constexpr algorithm recursive_halving_reduce_scatter{
+    collective::reduce_scatter, "recursive_halving", false, recursive_halving::write_reduce_scatter,
+    recursive_halving::predict_reduce_scatter};
 
 }  // namespace entrain::comm::algorithms
