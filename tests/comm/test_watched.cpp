@@ -261,6 +261,26 @@ TEST_CASE("nobody is blamed while nobody waits, or while what is waited for move
             nullptr, 150ms) == "");
 }
 
+TEST_CASE("the page about watching") {
+  const auto directory = std::filesystem::temp_directory_path().string();
+  comm::run_ranks(2, [&](comm::threads& world) {
+    std::vector<float> gradient(10);
+    //! [use]
+    comm::watched safe{world, {.deadline = 30s, .dump_directory = directory}};
+    comm::all_reduce(safe, gradient);
+    //! [use]
+    //! [trace]
+    comm::write_trace(safe, directory + "/run.json");
+    //! [trace]
+    //! [ring]
+    for (const auto& e : safe.events().snapshot())
+      if (e.operation == std::uint8_t(comm::collective::all_reduce)) HOLDS(e.end_time() - e.start >= 0 && e.bytes() == 40);
+    //! [ring]
+  });
+  CHECK(contains(text_of(directory + "/run.json"), "all_reduce #1"));
+  std::filesystem::remove(directory + "/run.json");
+}
+
 TEST_CASE("what the rings hold is written as JSON when it fails") {
   const auto directory = temporary("entrain_test_watched");
   std::filesystem::create_directories(directory);

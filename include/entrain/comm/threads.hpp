@@ -57,8 +57,8 @@ class threads {
   int size() const { return self_->shared->size(); }
   traffic& counters() { return self_->counted; }
   std::uint64_t& sequence() { return self_->sequence; }
-  // Ends the job because of `rank` (of the job): all waits of all ranks throw with its number and this text. From any thread.
-  void break_off(int rank, std::string_view why) { self_->shared->work().fail(rank, why); }
+  // Ends the job because of `rank`: all waits of all ranks of the job throw with its number and this text. From any thread.
+  void break_off(int rank, std::string_view why) { self_->shared->work().fail(self_->shared->member(rank), why); }
   // The longest that this job lets a rank wait; 0: for ever.
   std::chrono::nanoseconds deadline() const { return self_->state->work().deadline(); }
 

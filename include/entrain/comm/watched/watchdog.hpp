@@ -229,7 +229,8 @@ class watchdog {
         broken_off = broken_off || one.break_off;
       }
     }
-    for (auto& abort : aborts) std::thread(std::move(abort)).detach();  // it may hang; the exit below does not wait for it
+    for (const auto& abort : aborts) std::thread(abort).detach();  // it may hang; the exit below does not wait for it
+    if (!broken_off && aborts.empty()) std::_Exit(1);  // whoever started the processes ends the others
     if (from_thread || !broken_off) end_after_grace(options_.grace);
     return false;
   }
