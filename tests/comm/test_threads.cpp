@@ -67,7 +67,7 @@ TEST_CASE("a sum of floats has the bits of the sequential sum in rank order") {
 TEST_CASE("more collectives in flight than the ring has slots") {
   CHECK(ending(3, [](comm::threads& world) {
           std::vector<std::vector<float>> data(500, std::vector<float>(300, 1.0f));
-          std::vector<comm::threads::request> requests;
+          std::vector<comm::pending<comm::threads>> requests;
           for (auto& d : data) requests.push_back(comm::start_all_reduce(world, d));
           for (std::size_t i = requests.size(); i-- > 0;) requests[i].wait();
           for (auto& d : data)

@@ -153,7 +153,7 @@ void check_copies(comm::mpi& group) {
 
 // A random collective in flight: what it must give is known when it is started.
 struct flight {
-  comm::mpi::request request;
+  comm::pending<comm::mpi> request;
   std::vector<float> in, out, expected;
 };
 std::unique_ptr<flight> take_off(comm::mpi& group, std::mt19937& same_everywhere) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <entrain/comm/detail/dispatch.hpp>
+#include <entrain/comm/pending.hpp>
 
 // Messages between two ranks. `data` is a view, a buffer or anything contiguous; its length and element type must be the
 // same on both sides. Messages of one (sender, receiver, tag) arrive in the order in which they were sent. The memory of
@@ -16,7 +17,7 @@ namespace entrain::comm {
 
 template <class C, class Data>
   requires detail::viewable<Data>
-typename C::request start_send(C& c, Data&& data, int peer, int tag = 0) {
+pending<C> start_send(C& c, Data&& data, int peer, int tag = 0) {
   constexpr bool able = detail::has_messages<C, detail::element_of<Data>, detail::space_of<Data>>;
   static_assert(able, "entrain: this communicator cannot send messages from memory of this space");
   detail::check_rank("send", "receiver", peer, c.size());
@@ -32,7 +33,7 @@ typename C::request start_send(C& c, Data&& data, int peer, int tag = 0) {
 
 template <class C, class Data>
   requires detail::viewable<Data>
-typename C::request start_receive(C& c, Data&& data, int peer, int tag = 0) {
+pending<C> start_receive(C& c, Data&& data, int peer, int tag = 0) {
   constexpr bool able = detail::has_messages<C, detail::element_of<Data>, detail::space_of<Data>>;
   static_assert(able, "entrain: this communicator cannot receive messages into memory of this space");
   detail::check_rank("receive", "sender", peer, c.size());

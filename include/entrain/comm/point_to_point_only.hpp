@@ -33,7 +33,8 @@ class point_to_point_only {
 
   explicit point_to_point_only(C& inner) : inner_(&inner) {}
 
-  // From now on collectives of this kind go by this algorithm, which must live as long as the communicator.
+  // From now on collectives of this kind go by this algorithm, which must live as long as the communicator; calls that it does not fit
+  // (algorithm::fits) by the one that the cost model prefers.
   void use(const algorithm& how) { chosen_[std::size_t(how.kind)] = &how; }
   const algorithm* chosen(collective kind) const { return chosen_[std::size_t(kind)]; }
 

@@ -38,7 +38,7 @@ class exchange {
   static constexpr bool is_sharded = std::same_as<Placement, sharded>;
   static constexpr bool gathered = Compressor::payload != compress::payload_kind::summable;
   using wire_type = typename Compressor::template wire_type<T>;
-  using request = typename Communicator::request;
+  using request = comm::pending<Communicator>;
 
  public:
   // `spare`: elements that the gradient arena must have beyond the layout.

@@ -30,7 +30,7 @@ class step_metrics {
  private:
   Communicator& comm_;
   std::array<double, count> values_{};
-  typename Communicator::request request_{};
+  comm::pending<Communicator> request_{};
 };
 
 // Seconds spent in a scope, added to a total.

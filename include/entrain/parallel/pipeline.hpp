@@ -66,7 +66,7 @@ class pipeline<Schedule>::replica {
   using model_type = typename Setup::model;
   using optimizer_type = typename Setup::optimizer;
   using communicator_type = typename Setup::communicator;
-  using request = typename communicator_type::request;
+  using request = comm::pending<communicator_type>;
   using T = typename Setup::value_type;
   using batch_type = typename model_type::batch_type;
 

@@ -280,8 +280,8 @@ class synchronous_replica {
   optimizer_state<T, optimizer_type> state_;
   buffer<T> parameters_, gradient_;
   step_metrics<communicator_type> metrics_;
-  typename communicator_type::request statistics_{};
-  std::vector<typename communicator_type::request> gathers_;
+  comm::pending<communicator_type> statistics_{};
+  std::vector<comm::pending<communicator_type>> gathers_;
   batch_type micro_batch_{};
 };
 

@@ -161,7 +161,7 @@ template <class C> void check_in_flight(C& c, std::uint64_t seed) {
   const int p = c.size(), r = c.rank(), right = (r + 1) % p, left = (r + p - 1) % p;
   const std::array<std::size_t, rounds> sizes{0, 1, 67, 1000, 20011};
   struct flight {
-    typename C::request request;
+    comm::pending<C> request;
     std::vector<T> in, out, expected;
   };
   std::vector<flight> flights;
@@ -280,7 +280,7 @@ struct communicator_sizes {
 template <comm::communicator C> void check_communicator(C& c, communicator_sizes sizes = {}) {
   namespace d = communicator_detail;
   const std::size_t p = std::size_t(c.size());
-  typename C::request idle;
+  comm::pending<C> idle;
   d::expect(c, idle.test(), "a default request is complete");
   idle.wait();
 
