@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What messages cost on this machine, as a profile that chooses algorithms; --check: how well it predicts
+# builds: calibrate
+#
+# bench/run.sh calibrate [--out PROFILE] [--check] [--quick] [--ranks "2 4"]
+# --check also measures sizes that the fit does not see (twice the time); --quick is for trying it out.
+set -euo pipefail
+out=$ENTRAIN_SOURCE_DIR/build/cost_profile.json ranks="2 4" check=() quick=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --out) out=$2; shift ;;
+    --ranks) ranks=$2; shift ;;
+    --check) check=(--check) ;;
+    --quick) quick=(--quick) ;;
+    *) echo "calibrate: unknown argument $1; there are --out FILE, --ranks \"2 4\", --check, --quick" >&2; exit 2 ;;
+  esac
+  shift
+done
+program=$ENTRAIN_BENCH_DIR/calibrate
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for p in $ranks; do
+  "$program" measure threads "$p" "${check[@]}" "${quick[@]}" >"$work/threads$p"
+  if command -v mpirun >/dev/null && grep -q libmpi < <(ldd "$program"); then
+    mpirun --oversubscribe -n "$p" "$program" measure mpi "${check[@]}" "${quick[@]}" >"$work/mpi$p"
+  fi
+done
+"$program" fit --out "$out" "${check[@]}" "$work"/*
