@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "../catch.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <span>
 #include <vector>
 
+#include <entrain/comm/algorithms/table.hpp>
 #include <entrain/comm/collectives.hpp>
 #include <entrain/comm/simulated.hpp>
 #include <entrain/testing/communicator_laws.hpp>
@@ -22,7 +23,7 @@ static_assert(!comm::native<comm::simulated, comm::collective::all_reduce, float
 
 namespace {
 
-constexpr double alpha = 3e-6, beta = 7e-10;
+constexpr double alpha = 3e-6, beta = 7e-10, per_byte_combined = 2e-10;
 const comm::network wire{[](int, int) { return comm::network::link{alpha, beta}; }};
 
 int steps_of(int p) {  // ceil(log2 p)
@@ -32,6 +33,26 @@ int steps_of(int p) {  // ceil(log2 p)
 }
 
 bool near(double expected, double found) { return std::abs(expected - found) <= 1e-12 * expected; }
+
+// Virtual seconds that a collective of n floats (a piece, where there are pieces) takes by this algorithm.
+double time_of(const comm::algorithm& how, int p, std::size_t n) {
+  const auto body = [&](comm::simulated& world) {
+    std::vector<float> x(n), all(n * std::size_t(p)), other(n * std::size_t(p));
+    world.use(how);
+    switch (how.kind) {
+      case comm::collective::barrier: return comm::barrier(world);
+      case comm::collective::broadcast: return comm::broadcast(world, x);
+      case comm::collective::reduce: return comm::reduce(world, x);
+      case comm::collective::all_reduce: return comm::all_reduce(world, x);
+      case comm::collective::reduce_scatter: return comm::reduce_scatter(world, all, x);
+      case comm::collective::all_gather: return comm::all_gather(world, x, all);
+      case comm::collective::gather: return comm::gather(world, x, all);
+      case comm::collective::scatter: return comm::scatter(world, all, x);
+      default: return comm::all_to_all(world, all, other);
+    }
+  };
+  return comm::simulate(p, {.network = wire, .gamma = per_byte_combined}, body).finish;
+}
 
 }  // namespace
 
@@ -48,23 +69,39 @@ TEST_CASE("collectives take the time of their closed forms", "[simulated]") {
   for (const int p : {1, 2, 3, 4, 5, 7, 8, 16, 64}) {
     INFO(p << " ranks");
     const std::size_t n = 96, whole = n * std::size_t(p);
-    const double piece = double(n * sizeof(float)), total = piece * p;
-    const auto time = [&](auto&& body) {
-      return comm::simulate(p, {.network = wire}, [&](comm::simulated& world) {
-               std::vector<float> part(n), all(whole), other(whole);
-               body(world, view<float>(part), view<float>(all), view<float>(other));
-             }).finish;
-    };
-    const auto step = [&](double bytes) { return alpha + bytes * beta; };
-    CHECK(near(2 * (p - 1) * step(piece), time([](auto& w, auto, auto a, auto) { algorithms::ring_all_reduce(w, view<const float>(a), a, comm::sum{}); })));
-    CHECK(near((p - 1) * step(piece), time([](auto& w, auto x, auto a, auto) { algorithms::ring_reduce_scatter(w, view<const float>(a), x, comm::sum{}); })));
-    CHECK(near((p - 1) * step(piece), time([](auto& w, auto x, auto a, auto) { algorithms::ring_all_gather(w, view<const float>(x), a); })));
-    CHECK(near((p - 1) * step(piece), time([](auto& w, auto, auto a, auto b) { algorithms::pairwise_all_to_all(w, view<const float>(a), b); })));
-    CHECK(near(steps_of(p) * step(total), time([](auto& w, auto, auto a, auto) { algorithms::binomial_broadcast(w, a, w.size() / 2); })));
-    CHECK(near(steps_of(p) * step(total), time([](auto& w, auto, auto a, auto) { algorithms::binomial_reduce(w, view<const float>(a), a, comm::sum{}, 0); })));
-    CHECK(near(steps_of(p) * step(1), time([](auto& w, auto, auto, auto) { algorithms::dissemination_barrier(w); })));
-    CHECK(near((p - 1) * step(piece), time([](auto& w, auto x, auto a, auto) { algorithms::linear_gather(w, view<const float>(x), a, 0); })));
+    const double m = double(n * sizeof(float)), all = m * p, logarithm = steps_of(p);
+    CHECK(near(2 * (p - 1) * (alpha + m * beta) + (p - 1) * m * per_byte_combined, time_of(algorithms::ring_all_reduce, p, whole)));
+    CHECK(near((p - 1) * (alpha + m * beta + m * per_byte_combined), time_of(algorithms::ring_reduce_scatter, p, n)));
+    CHECK(near((p - 1) * (alpha + m * beta), time_of(algorithms::ring_all_gather, p, n)));
+    CHECK(near((p - 1) * (alpha + m * beta), time_of(algorithms::pairwise_all_to_all, p, n)));
+    CHECK(near((p - 1) * (alpha + m * beta), time_of(algorithms::linear_gather, p, n)));
+    CHECK(near(logarithm * (alpha + all * beta), time_of(algorithms::binomial_broadcast, p, whole)));
+    CHECK(near(logarithm * (alpha + all * beta + all * per_byte_combined), time_of(algorithms::binomial_reduce, p, whole)));
+    CHECK(near(logarithm * (alpha + beta), time_of(algorithms::dissemination_barrier, p, 0)));
+    if ((1 << steps_of(p)) != p) continue;
+    CHECK(near(logarithm * (alpha + all * beta + all * per_byte_combined), time_of(algorithms::recursive_doubling_all_reduce, p, whole)));
+    CHECK(near(2 * logarithm * alpha + (p - 1) * m * (2 * beta + per_byte_combined), time_of(algorithms::rabenseifner_all_reduce, p, whole)));
+    CHECK(near(2 * logarithm * alpha + (p - 1) * m * (2 * beta + per_byte_combined), time_of(algorithms::swing_all_reduce, p, whole)));
   }
+}
+
+// What each algorithm says of itself (comm/algorithm.hpp), for sizes that every number of ranks here divides.
+TEST_CASE("every algorithm of the table takes the time that it predicts", "[simulated]") {
+  for (const int p : {1, 2, 3, 4, 5, 7, 8, 16})
+    for (int kind = 0; kind < comm::collective_kinds; ++kind) {
+      if (comm::collective(kind) == comm::collective::all_gather_v || comm::collective(kind) == comm::collective::all_to_all_v) continue;
+      for (const comm::algorithm* how : comm::algorithms_of(comm::collective(kind))) {
+        comm::problem what{.kind = how->kind, .size = p, .count = 16 * 105, .width = how->kind == comm::collective::barrier ? 1u : 4u};
+        if (!comm::fits(*how, what, true)) continue;
+        double predicted = 0;
+        for (what.rank = 0; what.rank < p; ++what.rank) {
+          const auto cost = how->predict(what);
+          predicted = std::max(predicted, alpha * cost.alphas + double(what.width) * (beta * cost.betas + per_byte_combined * cost.gammas));
+        }
+        INFO(p << " ranks, " << name_of(how->kind) << ' ' << how->name << ", predicted " << predicted);
+        CHECK(time_of(*how, p, what.count) == Approx(predicted).epsilon(1e-12));
+      }
+    }
 }
 
 TEST_CASE("computing takes time, and hides messages that are under way", "[simulated]") {
@@ -139,6 +176,7 @@ TEST_CASE("topologies: nodes, their shared cards, rings and tori", "[simulated]"
   CHECK(latency(comm::network::ring(6, {0, 0}, 1.0), 1, 5) == 2.0);
   CHECK_THROWS_AS(comm::network::uniform(1e-6, 0), usage_error);
   CHECK_THROWS_AS(comm::network::ring(0, {}, 1), usage_error);
+  CHECK_THROWS_AS(comm::simulate(2, {.network = {wire.between, 0}}, [](comm::simulated&) {}), usage_error);
   const comm::network broken{[](int, int) { return comm::network::link{-1, 0}; }};
   const auto use = [](comm::simulated& world) { comm::barrier(world); };
   CHECK_THROWS_AS(comm::simulate(2, {.network = broken}, use), usage_error);

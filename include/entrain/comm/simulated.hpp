@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
 #include <utility>
 
+#include <entrain/comm/algorithm.hpp>
 #include <entrain/comm/concepts.hpp>
 #include <entrain/comm/simulated/deadlock.hpp>
 #include <entrain/comm/simulated/network.hpp>
@@ -21,7 +24,8 @@
 //   });
 //   report.finish;                          // virtual seconds
 //
-// Only messages are native; every collective is built from them by comm/algorithms/, so programs and trainers run unchanged.
+// Only messages are native; every collective is built from them by comm/algorithms/, so programs and trainers run unchanged;
+// world.use(comm::algorithms::ring_all_reduce) says by which.
 // Each rank is a thread, but one runs at a time, and what it sees depends on virtual time alone: results, times and faults
 // are the same on every run and host. Model of the wires: comm/simulated/network.hpp.
 //
@@ -91,6 +95,16 @@ class simulated {
   traffic& counters() { return self_->counted; }
   std::uint64_t& sequence() { return self_->sequence; }
 
+  // From now on collectives of this kind in this group, and in groups split from it, go by this algorithm, which must outlive
+  // the job; where it does not fit, and for other kinds, by the one that the cost model prefers. All ranks must choose alike.
+  void use(const algorithm& how) { self_->chosen[std::size_t(how.kind)] = &how; }
+  const algorithm* chosen(collective kind) const { return self_->chosen[std::size_t(kind)]; }
+  // Of the network; 1 in a part of the job, or where the last node is not full.
+  int ranks_per_node() const {
+    const int per_node = job_->ranks_per_node();
+    return self_->where->number == 0 && size() % per_node == 0 ? per_node : 1;
+  }
+
   template <class T>
   request start_send(view<const T> data, int peer, int tag) {
     return start({.from = member(rank()), .to = member(peer), .tag = tag, .sends = true, .type = dtype_of<T>::value, .source = data.data(), .bytes = data.size_bytes()});
@@ -103,7 +117,9 @@ class simulated {
   // Free of charge; all ranks leave it at the time when the last comes.
   simulated split(int colour, int key) {
     auto [part, position] = job_->split(*self_->where, rank(), self_->splits++, colour, key);
-    return simulated(*job_, std::move(part), position);
+    simulated made(*job_, std::move(part), position);
+    made.self_->chosen = self_->chosen;
+    return made;
   }
 
   // Virtual seconds since the start, of this rank.
@@ -119,6 +135,7 @@ class simulated {
     int rank = 0;
     std::uint64_t sequence = 0, splits = 0;
     traffic counted{};
+    std::array<const algorithm*, collective_kinds> chosen{};
   };
   template <class Body>
   friend simulation_report simulate(int, const simulation_options&, Body&&);

@@ -31,7 +31,8 @@ struct network {
   };
 
   std::function<link(int from, int to)> between;
-  int ranks_per_card = 0;  // > 0: messages between ranks with different rank / ranks_per_card also occupy both cards while their bytes pass
+  int ranks_per_node = 1;    // rank / ranks_per_node is its node: what algorithms for nodes go by
+  bool shared_port = false;  // messages between nodes also occupy both nodes' cards while their bytes pass
 
   static link wire(double latency, double bytes_per_second) {
     if (!(latency >= 0) || !(bytes_per_second > 0))
@@ -47,7 +48,7 @@ struct network {
   static network hierarchical(const nodes& shape) {
     at_least_one(shape.ranks_per_node, "ranks_per_node");
     return {[shape](int a, int b) { return a / shape.ranks_per_node == b / shape.ranks_per_node ? shape.inner : shape.outer; },
-            shape.shared_port ? shape.ranks_per_node : 0};
+            shape.ranks_per_node, shape.shared_port};
   }
 
   // Ranks in a closed row: every hop adds seconds_per_hop to the latency. Wires in between are never congested.

@@ -55,6 +55,7 @@ class simulation {
   }
 
   const std::shared_ptr<group>& everyone() const { return everyone_; }
+  int ranks_per_node() const { return options_.network.ranks_per_node; }
 
   simulation_report run(const std::function<void(int)>& body) {
     std::vector<std::thread> threads;
@@ -334,7 +335,8 @@ class simulation {
   void inject(virtual_rank& me, operation& op) {
     const auto& faults = options_.faults;
     const random_stream random(faults.seed, purpose::user, std::uint32_t(me.number));
-    const auto index = 4 * me.sent++;
+    op.number = me.sent++;
+    const auto index = 4 * op.number;
     const auto meant = [&](const auto& fault, std::uint64_t at) {
       return fault.probability > 0 && (fault.from < 0 || fault.from == op.from) && (fault.to < 0 || fault.to == op.to) &&
              double(random.uniform(at)) < fault.probability;

@@ -19,8 +19,8 @@
 // Messages between virtual ranks, and the wires that carry them: which transfer begins when, and when it ends.
 //
 // A transfer begins when both ends have been started and all ports it needs are free. Of several that could begin at the
-// same time, the one that has been ready for longest does (then by sender, receiver, number), so the order is a function
-// of virtual times alone.
+// same time, the one that has been ready for longest does (then by sender, and in the order in which that one started its
+// sends), so the order is a function of virtual times alone.
 
 namespace entrain::comm::simulated_detail {
 
@@ -40,6 +40,7 @@ struct operation {
   void* target = nullptr;
   std::size_t bytes = 0, other_bytes = 0;
   double posted = 0, completed = 0;
+  std::uint64_t number = 0;                            // of a send, among those of its rank
   double extra_latency = 0;                            // of a send: injected
   bool drop = false, lost = false, abandoned = false;  // drop: of a send; lost: of a receive that will never complete
   int exceptions = 0;                                  // in flight in its thread when it was started
@@ -70,7 +71,7 @@ struct transfer {
   operation *send = nullptr, *receive = nullptr;  // null when it has been given up
   int from = 0, to = 0;
   double ready = 0, latency = 0, streaming = 0, end = 0;
-  std::uint64_t number = 0;
+  std::uint64_t number = 0;  // of the send
 };
 
 class wires {
@@ -78,7 +79,9 @@ class wires {
   wires(int ranks, const simulation_options& options)
       : network_(options.network), record_(options.record_transfers), out_(std::size_t(ranks)), in_(std::size_t(ranks)) {
     if (!network_.between) throw usage_error("comm::simulate", "the network has no function `between`");
-    if (network_.ranks_per_card > 0) card_out_.resize(std::size_t(ranks)), card_in_.resize(std::size_t(ranks));
+    if (network_.ranks_per_node < 1)
+      throw usage_error("comm::simulate", "wrong ranks_per_node of the network", "at least 1", entrain::detail::text(network_.ranks_per_node));
+    if (network_.shared_port) card_out_.resize(std::size_t(ranks)), card_in_.resize(std::size_t(ranks));
   }
 
   // Both ends have been started.
@@ -86,7 +89,7 @@ class wires {
     if (free_.empty()) free_.push_back(&store_.emplace_back());
     transfer& t = *free_.back();
     free_.pop_back();
-    t = {.send = &send, .receive = &receive, .from = send.from, .to = send.to, .ready = std::max(send.posted, receive.posted), .number = ++numbers_};
+    t = {.send = &send, .receive = &receive, .from = send.from, .to = send.to, .ready = std::max(send.posted, receive.posted), .number = send.number};
     if (t.from != t.to) {
       const auto link = network_.between(t.from, t.to);
       t.latency = link.latency + send.extra_latency;
@@ -143,15 +146,15 @@ class wires {
   struct event {
     double time = 0;
     transfer* what = nullptr;
-    auto key() const { return std::tuple(time, what->ready, what->from, what->to, what->number); }
+    auto key() const { return std::tuple(time, what->ready, what->from, what->number); }
     bool operator>(const event& other) const { return key() > other.key(); }
   };
   using queue = std::priority_queue<event, std::vector<event>, std::greater<>>;
 
   bool uses_cards(const transfer& t) const {
-    return network_.ranks_per_card > 0 && t.from / network_.ranks_per_card != t.to / network_.ranks_per_card;
+    return network_.shared_port && t.from / network_.ranks_per_node != t.to / network_.ranks_per_node;
   }
-  double& card(std::vector<double>& cards, int rank) { return cards[std::size_t(rank / network_.ranks_per_card)]; }
+  double& card(std::vector<double>& cards, int rank) { return cards[std::size_t(rank / network_.ranks_per_node)]; }
 
   double earliest_begin(const transfer& t) {
     if (t.from == t.to) return t.ready;
@@ -175,7 +178,6 @@ class wires {
   std::deque<transfer> store_;
   std::vector<transfer*> free_;
   queue pending_, active_;
-  std::uint64_t numbers_ = 0;
 };
 
 }  // namespace entrain::comm::simulated_detail
