@@ -142,15 +142,38 @@ TEST_CASE("a watched communicator does what the wrapped one does, and leaves eve
 }
 
 TEST_CASE("collectives built from messages leave one event") {
-  comm::run_ranks(3, [](comm::threads& world) {
+  CHECK(message_of(3, [](auto& world) {
+          comm::point_to_point_only messages{world.inner()};
+          comm::watched w{messages, {.deadline = 150ms, .dump_directory = ""}};
+          std::vector<float> a(1000, 1), b(1000, 1);
+          comm::all_reduce(w, a);
+          HOLDS(a[999] == 3);
+          auto first = comm::start_all_reduce(w, a);
+          auto second = comm::start_all_reduce(w, b);
+          std::this_thread::sleep_for(300ms);  // nobody waits
+          second.wait();
+          first.wait();
+          HOLDS(a[999] == 9 && b[999] == 3);
+          const auto events = w.events().snapshot();
+          HOLDS(events.size() == 3);
+          for (const auto& e : events)
+            HOLDS(e.operation == std::uint8_t(comm::collective::all_reduce) && e.count == 1000 && e.root == -1 && e.ended());
+        }) == "");
+  std::string message;  // from the only reporter
+  comm::run_ranks(3, [&](comm::threads& world) {
     comm::point_to_point_only messages{world};
-    comm::watched w{messages};
+    comm::watched w{messages,
+                    {.deadline = 150ms,
+                     .dump_directory = "",
+                     .action = comm::failure_action::report,
+                     .on_failure = [&](const std::string& text) { message = text; }}};
     std::vector<float> a(1000, 1);
     comm::all_reduce(w, a);
-    HOLDS(a[999] == 3);
-    const auto events = w.events().snapshot();
-    HOLDS(events.size() == 1 && events[0].operation == std::uint8_t(comm::collective::all_reduce) && events[0].count == 1000 && events[0].ended());
+    if (w.rank() == 1) std::this_thread::sleep_for(500ms);
+    comm::all_reduce(w, a);
   });
+  CHECK(contains(message, "rank 1 is missing: it has stalled"));
+  CHECK(contains(message, "waits in all_reduce #2 of 1000 f32"));
 }
 
 TEST_CASE("it wraps, and is wrapped by, other wrappers") {

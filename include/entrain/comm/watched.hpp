@@ -11,6 +11,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <entrain/comm/collectives.hpp>
 #include <entrain/comm/concepts.hpp>
@@ -68,6 +69,10 @@ template <communicator C>
 class watched {
   using event = monitor::event;
   using group_line = watched_detail::group_line;
+  struct built {
+    std::uint64_t ticket, sequence;
+    int tag = 0;
+  };
 
  public:
   using slot_type = slot::communicator;
@@ -87,7 +92,8 @@ class watched {
         inner_(other.inner_),
         seat_(std::move(other.seat_)),
         line_(std::exchange(other.line_, nullptr)),
-        splits_(other.splits_) {}
+        splits_(other.splits_),
+        built_(std::move(other.built_)) {}
   ~watched() {
     if (!line_) return;
     line_->left.store(watched_detail::leaving, std::memory_order_release);
@@ -193,15 +199,21 @@ class watched {
     return run<T, no_operation>(collective::all_to_all_v, in.size(), -1, [&] { return inner_->start_all_to_all_v(in, send, out, receive); });
   }
 
-  // For whoever builds collectives from this communicator's messages: the collective's event. Between the two the messages with
-  // internal tags leave none. It counts as waited for from the beginning. count: as the collective's sizes, the same on all ranks.
+  // For whoever builds collectives from this communicator's messages: the collective's event. Its messages have an internal tag
+  // that no other collective in flight has; they leave no events. count: the same on all ranks.
   std::uint64_t begin_collective(collective kind, dtype type, std::size_t count, int root) {
-    ++building_;
-    return begin(std::uint8_t(kind), type, std::uint32_t(size_of(type)), count, root, 0, event::awaited);
+    const bool rooted = kind == collective::broadcast || kind == collective::reduce || kind == collective::gather || kind == collective::scatter;
+    const auto ticket = begin(std::uint8_t(kind), type, std::uint32_t(size_of(type)), count, rooted ? root : -1);
+    built_.push_back({ticket, line_->begun.load(std::memory_order_relaxed)});
+    return ticket;
   }
   void end_collective(std::uint64_t ticket) {
-    --building_;
-    end(ticket);
+    for (std::size_t i = 0; i < built_.size(); ++i)
+      if (built_[i].ticket == ticket) {
+        seat_->writer().end(ticket, line_, built_[i].sequence);
+        built_.erase(built_.begin() + std::ptrdiff_t(i));
+        return;
+      }
   }
 
   // What the wrapped communicator may have beside that.
@@ -236,10 +248,15 @@ class watched {
     e.count = count, e.end = state, e.root = root, e.element_bytes = width, e.detail = detail, e.operation = operation, e.type = type;
     return seat_->writer().begin_collective(*line_, e);
   }
-  void end(std::uint64_t ticket) {
-    event e;
-    const bool known = seat_->writer().ring().read(ticket, e);
-    seat_->writer().end(ticket, line_, known ? e.sequence : 0);
+  // The latest collective of the group has ended.
+  void end(std::uint64_t ticket) { seat_->writer().end(ticket, line_, line_->begun.load(std::memory_order_relaxed)); }
+  // The collective in flight whose messages have this tag; a tag that is new belongs to the oldest that has none yet.
+  const built* built_by(int tag) {
+    if (tag < first_internal_tag) return nullptr;
+    for (const int wanted : {tag, 0})
+      for (auto& one : built_)
+        if (one.tag == wanted) return one.tag = tag, &one;
+    return nullptr;
   }
   template <class Call>
   decltype(auto) guarded(std::uint64_t ticket, Call&& call) {
@@ -258,8 +275,10 @@ class watched {
   template <class View, class Start>
   request message(std::uint8_t kind, const View& data, int peer, int tag, Start&& start) {
     using T = std::remove_const_t<typename View::element_type>;
-    if (tag >= first_internal_tag && building_ > 0)
-      return guarded(watched_detail::no_event, [&] { return request(start(), *seat_, nullptr, watched_detail::no_event); });
+    if (const auto* whole = built_by(tag)) {
+      const auto ticket = whole->ticket;
+      return guarded(ticket, [&] { return request::part_of(start(), *seat_, ticket); });
+    }
     event e;
     e.count = data.size(), e.root = peer, e.tag = tag, e.element_bytes = sizeof(T), e.type = dtype_of<T>::value, e.operation = kind;
     const auto ticket = seat_->writer().begin_message(*line_, e);
@@ -271,7 +290,7 @@ class watched {
   std::shared_ptr<watched_detail::seat> seat_;
   group_line* line_ = nullptr;
   std::uint64_t splits_ = 0;
-  int building_ = 0;  // collectives in flight that are built from messages
+  std::vector<built> built_;  // collectives in flight that are built from messages
 };
 
 }  // namespace entrain::comm

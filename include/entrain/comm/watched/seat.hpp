@@ -49,7 +49,7 @@ class seat {
 
   // Rethrows the exception of the wrapped communicator that is being handled; where the board knows better what is wrong, says that.
   [[noreturn]] void rethrow(std::uint64_t ticket) {
-    if (ticket != no_event) writer_.fail(ticket);
+    writer_.fail(ticket);
     std::string original;
     try {
       throw;
@@ -86,12 +86,12 @@ bool stamped<Inner>::guarded(Call call) {
 }
 template <class Inner>
 void stamped<Inner>::await() {
-  if (ticket_ != no_event) seat_->writer().await(ticket_);
+  seat_->writer().await(ticket_);
 }
 template <class Inner>
 void stamped<Inner>::finish() {
   seat& where = *std::exchange(seat_, nullptr);
-  if (ticket_ != no_event) where.writer().end(ticket_, line_, sequence_);
+  if (!is_part_) where.writer().end(ticket_, line_, sequence_);
 }
 
 }  // namespace entrain::comm::watched_detail
