@@ -47,7 +47,7 @@ run() {
   echo "== $1 ranks on the first host, $2 on the second"
   timeout 100 "$work/on_host" 10.77.0.1 mpirun --oversubscribe --timeout 60 --host 10.77.0.1:$1,10.77.0.2:$2 -n $(($1 + $2)) \
     --mca plm_rsh_agent "$work/on_host" --mca btl_tcp_if_include 10.77.0.0/24 --mca oob_tcp_if_include 10.77.0.0/24 --mca btl tcp,vader,self \
-    --mca pml ob1 "$program" "$1"
+    --mca pml ob1 --mca mpi_yield_when_idle 1 "$program" "$1"
 }
 run 2 2
 run 2 1
