@@ -105,7 +105,7 @@ class sparse_stream {
   void append(const sparse_entries<T>& entries, std::size_t base = 0) {
     if (!dense_ && !fits(count_ + entries.count, size_)) make_dense();
     if (!dense_) {
-      std::memmove(memory_.data() + (count_ + entries.count) * sizeof(T), index_bytes(), count_ * sizeof(std::uint32_t));
+      if (count_ > 0) std::memmove(memory_.data() + (count_ + entries.count) * sizeof(T), index_bytes(), count_ * sizeof(std::uint32_t));
       const std::size_t before = count_;
       count_ += entries.count;
       for (std::size_t i = 0; i < entries.count; ++i) set_index(before + i, take(base + entries.index(i)));
