@@ -4,11 +4,13 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <set>
 #include <string>
 #include <vector>
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "catch.hpp"
@@ -56,6 +58,57 @@ void add_words(const void* a, const void* b, void* to, std::size_t n) { comm::sc
 
 }  // namespace
 
+namespace {
+
+comm::profile one_link(double alpha, double beta, double gamma = 0) {
+  return comm::profile({{"*", "*", "*", 0, {{0, {alpha, beta, gamma}}}}, {"*", "*", "native", 0, {{0, {alpha, beta, gamma}}}}}, "test");
+}
+
+std::string temporary_path() { return "/tmp/entrain_profile_" + std::to_string(::getpid()) + ".json"; }
+
+// holds() in a process of its own, which has not looked at its profile yet.
+template <class Holds>
+bool in_another_process(Holds holds) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    bool good = false;
+    try {
+      good = holds();
+    } catch (...) {}
+    ::_exit(good ? 0 : 1);
+  }
+  int status = -1;
+  return child > 0 && ::waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+}  // namespace
+
+// First, before anything here asks for the profile of this process.
+TEST_CASE("the profile of a process is the file of ENTRAIN_PROFILE, read once, or the built-in one") {
+  const std::string path = temporary_path();
+  comm::write_profile(one_link(1, 2, 3), path);
+  CHECK(in_another_process([&] {
+    ::setenv("ENTRAIN_PROFILE", path.c_str(), 1);
+    const auto& first = comm::current_profile();
+    ::setenv("ENTRAIN_PROFILE", "/nowhere", 1);
+    return first.signature() == one_link(1, 2, 3).signature() && first.origin() == path && &comm::current_profile() == &first;
+  }));
+  CHECK(in_another_process([] {
+    ::unsetenv("ENTRAIN_PROFILE");
+    return comm::current_profile().signature() == comm::built_in_profile().signature() && comm::current_profile().origin() == "built-in";
+  }));
+  CHECK(in_another_process([] {
+    ::setenv("ENTRAIN_PROFILE", "/nowhere", 1);
+    try {
+      comm::current_profile();
+    } catch (const file_error& e) {
+      return e.where() == "/nowhere";
+    }
+    return false;
+  }));
+  std::remove(path.c_str());
+}
+
 TEST_CASE("every algorithm sends exactly the messages and bytes that it predicts") {
   std::atomic<int> compared{0};
   for (int p = 1; p <= 8; ++p)
@@ -99,14 +152,6 @@ TEST_CASE("names in the table of algorithms are unique, and none is a native's")
     }
   }
 }
-
-namespace {
-
-comm::profile one_link(double alpha, double beta, double gamma = 0) {
-  return comm::profile({{"*", "*", "*", 0, {{0, {alpha, beta, gamma}}}}, {"*", "*", "native", 0, {{0, {alpha, beta, gamma}}}}}, "test");
-}
-
-}  // namespace
 
 TEST_CASE("predicted times are those of the model, in the range of the message's size") {
   const comm::profile costs({{"*", "*", "*", 0, {{0, {2, 0.5, 0.25}}, {1000, {3, 0.75, 0.5}}}}}, "test");
@@ -229,7 +274,7 @@ TEST_CASE("a collective that nothing can do is a usage error") {
 
 TEST_CASE("a profile is the same after writing and reading") {
   const comm::profile made({{"mpi", "all_reduce", "ring \"quoted\"", 4, {{0, {1.5e-6, 0.1 + 0.2, 0}}, {65536, {1e-5, 1e-310, 3}}}}, {"*", "*", "native", 0, {{0, {}}}}}, "here");
-  const std::string path = "/tmp/entrain_profile_" + std::to_string(::getpid()) + ".json";
+  const std::string path = temporary_path();
   comm::write_profile(made, path);
   const comm::profile read = comm::read_profile(path);
   std::remove(path.c_str());
@@ -329,8 +374,8 @@ struct left {
 
 TEST_CASE("a call is explained") {
   comm::run_ranks(4, [](comm::threads& world) {
-    const std::string native = comm::explain(world, collective::all_reduce, 1 << 18);
-    const std::string built = comm::explain(messages_only{world}, collective::all_reduce, 1 << 18);
+    const std::string native = comm::explain(world, collective::all_reduce, 1 << 18, comm::built_in_profile());
+    const std::string built = comm::explain(messages_only{world}, collective::all_reduce, 1 << 18, comm::built_in_profile());
     messages_only by_hand{world};
     by_hand.use(comm::algorithms::ring_all_reduce);
     const std::string ring = comm::explain(by_hand, collective::all_reduce, 1 << 18);
