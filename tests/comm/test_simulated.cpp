@@ -183,6 +183,24 @@ TEST_CASE("topologies: nodes, their shared cards, rings and tori", "[simulated]"
   CHECK_THROWS_AS(comm::simulate(0, use), usage_error);
 }
 
+TEST_CASE("an all-reduce on nodes takes the time of its closed form on two levels of wires", "[simulated]") {
+  const comm::network::link inner{1e-7, 1e-11}, outer{alpha, beta};
+  for (const int g : {2, 3, 4})
+    for (const int q : {2, 4, 8}) {  // nodes; among them as Rabenseifner
+      INFO(q << " nodes of " << g);
+      const std::size_t n = 96 * std::size_t(g * q);
+      const double m = double(n * sizeof(float)), steps = steps_of(q);
+      const auto report = comm::simulate(g * q, {.network = comm::network::hierarchical({g, inner, outer})}, [&](comm::simulated& world) {
+        world.use(algorithms::hierarchical_all_reduce);
+        std::vector<float> values(n, 1.0f);
+        comm::all_reduce(world, values);
+        HOLDS(values[n - 1] == float(g * q));
+      });
+      CHECK(near(2 * (g - 1) * (inner.latency + m / g * inner.seconds_per_byte) +
+                     2 * (steps * alpha + double(q - 1) / q * m / g * beta), report.finish));
+    }
+}
+
 TEST_CASE("testing: looking is free, looking again lets time go on", "[simulated]") {
   int looks = 0;
   comm::simulate(2, {.network = wire}, [&](comm::simulated& world) {

@@ -37,7 +37,7 @@ struct network {
   static link wire(double latency, double bytes_per_second) {
     if (!(latency >= 0) || !(bytes_per_second > 0))
       throw usage_error("comm::network", "no such wire", "a latency of at least 0 s and more than 0 bytes/s",
-                        detail::text(latency, " s and ", bytes_per_second, " bytes/s"));
+                        entrain::detail::text(latency, " s and ", bytes_per_second, " bytes/s"));
     return {latency, 1 / bytes_per_second};
   }
 
@@ -69,7 +69,7 @@ struct network {
 
  private:
   static void at_least_one(int value, const char* name) {
-    if (value < 1) throw usage_error("comm::network", detail::text("wrong ", name), "at least 1", detail::text(value));
+    if (value < 1) throw usage_error("comm::network", entrain::detail::text("wrong ", name), "at least 1", entrain::detail::text(value));
   }
 };
 
