@@ -282,7 +282,8 @@ void all_to_all_v(C& c, In&& in, std::span<const std::size_t> send, Out&& out, s
 // that collectives shall overlap. True if anything happened.
 template <communicator C>
 bool progress(C&) {
-  return schedule::executions<C>::of_this_thread().advance();
+  if constexpr (native_always<C>) return false;
+  else return schedule::executions<C>::of_this_thread().advance();
 }
 
 // One value a rank, reduced: `if (comm::all_reduce_value(world, done, comm::minimum{})) ...`.

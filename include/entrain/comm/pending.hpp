@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <entrain/comm/schedule/execution.hpp>
+#include <entrain/comm/traits.hpp>
 
 // What comm::start_... returns: a message or collective under way. test() does not block; wait() returns when it is complete;
 // both make progress with everything that this thread has in flight on communicators of this type, so requests may be waited for in any
@@ -67,6 +68,20 @@ class pending {
 
   typename C::request native_{};
   schedule::execution<C>* built_ = nullptr;
+};
+
+// Where nothing is ever built from messages.
+template <communicator C>
+  requires native_always<C>
+class pending<C> {
+ public:
+  pending() = default;
+  pending(typename C::request native) : native_(std::move(native)) {}  // NOLINT
+  bool test() { return native_.test(); }
+  void wait() { native_.wait(); }
+
+ private:
+  typename C::request native_{};
 };
 
 }  // namespace entrain::comm
