@@ -4,6 +4,7 @@
 #include <span>
 
 #include <entrain/comm/algorithm.hpp>
+#include <entrain/comm/algorithms/binary_tree_all_reduce.hpp>
 #include <entrain/comm/algorithms/binomial_broadcast.hpp>
 #include <entrain/comm/algorithms/binomial_gather.hpp>
 #include <entrain/comm/algorithms/binomial_reduce.hpp>
@@ -14,6 +15,7 @@
 #include <entrain/comm/algorithms/chain_broadcast.hpp>
 #include <entrain/comm/algorithms/circulant_reduce_scatter.hpp>
 #include <entrain/comm/algorithms/dissemination_barrier.hpp>
+#include <entrain/comm/algorithms/double_binary_tree_all_reduce.hpp>
 #include <entrain/comm/algorithms/halving_gather_reduce.hpp>
 #include <entrain/comm/algorithms/hierarchical_all_reduce.hpp>
 #include <entrain/comm/algorithms/linear_gather.hpp>
@@ -43,7 +45,8 @@ using entry = const algorithm*;
 inline constexpr entry barrier[] = {&dissemination_barrier};
 inline constexpr entry broadcast[] = {&binomial_broadcast, &scatter_doubling_broadcast, &scatter_ring_broadcast, &chain_broadcast};
 inline constexpr entry reduce[] = {&binomial_reduce, &halving_gather_reduce};
-inline constexpr entry all_reduce[] = {&recursive_doubling_all_reduce, &rabenseifner_all_reduce, &ring_all_reduce, &swing_all_reduce, &hierarchical_all_reduce};
+inline constexpr entry all_reduce[] = {&recursive_doubling_all_reduce, &rabenseifner_all_reduce, &ring_all_reduce, &swing_all_reduce, &hierarchical_all_reduce,
+                                       &binary_tree_all_reduce, &double_binary_tree_all_reduce};
 inline constexpr entry reduce_scatter[] = {&recursive_halving_reduce_scatter, &pairwise_reduce_scatter, &ring_reduce_scatter, &circulant_reduce_scatter};
 inline constexpr entry all_gather[] = {&recursive_doubling_all_gather, &bruck_all_gather, &ring_all_gather};
 inline constexpr entry all_gather_v[] = {&bruck_all_gather_v, &ring_all_gather_v};
