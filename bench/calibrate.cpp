@@ -4,10 +4,12 @@
 //
 //   calibrate measure threads RANKS [--check] [--quick]        times, a line each, to standard output
 //   mpirun -n RANKS calibrate measure mpi [--check] [--quick]
-//   calibrate fit --out PROFILE [--check] TIMES...             the profile; with --check how well it predicts and chooses
+//   calibrate fit --out PROFILE [--check] [--doubtful LIST] TIMES...     the profile; with --check how well it predicts and chooses
+//   ... measure ... --again LIST                               only the calls of the list, for longer: replaces times of earlier files
 //
 // bench/calibrate.sh does all of it. A time is the lower quartile over repetitions of the slowest rank's; all ways of a collective take
-// turns. Sizes of the ladder are fitted; --check measures the sizes between them as well, which the fit does not see.
+// turns. Sizes of the ladder are fitted; --check measures the sizes between them as well, which the fit does not see, and measures
+// again, for longer, where the profile's choice was not the fastest: of many times the shortest is often only the luckiest.
 
 #include <algorithm>
 #include <array>
@@ -19,6 +21,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <set>
 #include <sstream>
 #include <string>
 #include <tuple>
@@ -83,6 +86,7 @@ struct timing {
 
 struct settings {
   bool check = false, quick = false;
+  const std::set<std::pair<int, std::size_t>>* again = nullptr;  // only these collectives and counts
 };
 
 // Bytes of the operands: the ladder, and the sizes between that the fit does not see.
@@ -108,7 +112,7 @@ class measurement {
 
   // `other`: the same ranks with other native collectives, or null.
   void run(C* other) {
-    print_gamma();
+    if (!how_.again) print_gamma();
     for (int k = 0; k < comm::collective_kinds; ++k) {
       for (const size s : sizes(how_)) {
         measure(collective(k), s, other);
@@ -167,7 +171,7 @@ class measurement {
   }
 
   void add_native(std::vector<way>& ways, C& c, const comm::problem& p, timing what) {
-    what.algorithm = comm::native_name_of(c, p.kind, std::size_t(comm::operand_bytes(p)));
+    what.algorithm = comm::native_name_of(c, p.kind, p.count * p.width);
     what.native = true;
     for (const way& w : ways)
       if (w.what.algorithm == what.algorithm) return;
@@ -178,6 +182,7 @@ class measurement {
   // is measured as one more way, follows each.
   void measure(collective kind, const size& s, C* other) {
     const comm::problem c = problem_of(kind, s.bytes);
+    if (how_.again && !how_.again->contains({int(kind), c.count})) return;
     timing what{std::string(comm::cost_name_of(world_)), "", false, s.held_out, kind, c.size, c.count, 0};
     std::vector<way> ways;
     add_native(ways, world_, c, what);
@@ -203,21 +208,22 @@ class measurement {
   }
 
   void take_turns(std::vector<way>& ways) {
-    const double batch_seconds = how_.quick ? 2e-4 : 4e-4, way_seconds = how_.quick ? 4e-3 : 12e-3;
+    const double batch_seconds = how_.quick ? 2e-4 : 4e-4, way_seconds = (how_.quick ? 4e-3 : 12e-3) * (how_.again ? 5 : 1);
+    const std::size_t fewest = how_.again ? 9 : 3, most = how_.quick ? 7 : how_.again ? 75 : 25;
     std::vector<double> once;
     for (way& w : ways) {
       w.call();
       once.push_back(time_of(w, 2));
     }
     slowest(once);
-    std::size_t rounds = 3;
+    std::size_t rounds = fewest;
     for (std::size_t i = 0; i < ways.size(); ++i) {
       ways[i].batch = std::size_t(std::clamp(batch_seconds / std::max(once[i], 1e-9), 1.0, 2000.0));
-      rounds = std::max(rounds, std::min(std::size_t(way_seconds / std::max(once[i] * double(ways[i].batch), batch_seconds)), std::size_t(how_.quick ? 7 : 25)));
+      rounds = std::max(rounds, std::min(std::size_t(way_seconds / std::max(once[i] * double(ways[i].batch), batch_seconds)), most));
     }
     for (std::size_t round = 0; round < rounds; ++round)
       for (way& w : ways)
-        if (round < 3 || double(round) * double(w.batch) * once[std::size_t(&w - ways.data())] < way_seconds) w.times.push_back(time_of(w, w.batch));
+        if (round < fewest || double(round) * double(w.batch) * once[std::size_t(&w - ways.data())] < way_seconds) w.times.push_back(time_of(w, w.batch));
     for (way& w : ways) slowest(w.times);
   }
   double time_of(way& w, std::size_t times) {
@@ -250,16 +256,35 @@ class measurement {
   std::vector<std::size_t> counts_;
 };
 
+// The calls of a list that are this communicator's.
+std::set<std::pair<int, std::size_t>> calls_of(const char* path, const std::string& communicator, int ranks) {
+  std::set<std::pair<int, std::size_t>> result;
+  std::ifstream file(path);
+  std::string name;
+  for (int p = 0, kind = 0; file >> name >> p >> kind;)
+    if (std::size_t count = 0; file >> count)
+      if (name == communicator && p == ranks) result.insert({kind, count});
+  return result;
+}
+
 int measure(int argc, char** argv) {
   settings how;
-  for (int i = 3; i < argc; ++i) how.check |= !std::strcmp(argv[i], "--check"), how.quick |= !std::strcmp(argv[i], "--quick");
+  const char* list = nullptr;
+  std::set<std::pair<int, std::size_t>> again;
+  for (int i = 3; i < argc; ++i) {
+    how.check |= !std::strcmp(argv[i], "--check"), how.quick |= !std::strcmp(argv[i], "--quick");
+    if (!std::strcmp(argv[i], "--again") && i + 1 < argc) list = argv[++i], how.again = &again, how.check = true;
+  }
   if (argc > 3 && !std::strcmp(argv[2], "threads")) {
-    comm::run_ranks(std::atoi(argv[3]), [&](comm::threads& world) { measurement<comm::threads>(world, how).run(nullptr); });
+    const int ranks = std::atoi(argv[3]);
+    if (list) again = calls_of(list, "threads", ranks);
+    comm::run_ranks(ranks, [&](comm::threads& world) { measurement<comm::threads>(world, how).run(nullptr); });
     return 0;
   }
 #if ENTRAIN_WITH_MPI
   if (argc > 2 && !std::strcmp(argv[2], "mpi")) {
     comm::mpi world{argc, argv};
+    if (list) again = calls_of(list, std::string(comm::cost_name_of(world)), world.size());
     comm::mpi plain{MPI_COMM_WORLD, comm::mpi_options{.shared_memory = false}};
     measurement<comm::mpi>(world, how).run(&plain);
     return 0;
@@ -284,8 +309,14 @@ void read_times(const std::string& path, times_read& to) {
     std::stringstream in(line);
     for (std::string field; std::getline(in, field, '\t');) part.push_back(field);
     if (part.size() == 4 && part[0] == "gamma") to.gammas[{part[1], std::stoi(part[2])}].push_back(std::stod(part[3]));
-    else if (part.size() == 9 && part[0] == "time")
-      to.all.push_back({part[1], part[2], part[3] == "1", part[4] == "1", collective(std::stoi(part[5])), std::stoi(part[6]), std::size_t(std::stoull(part[7])), std::stod(part[8])});
+    else if (part.size() == 9 && part[0] == "time") {
+      const timing t{part[1], part[2], part[3] == "1", part[4] == "1", collective(std::stoi(part[5])), std::stoi(part[6]), std::size_t(std::stoull(part[7])), std::stod(part[8])};
+      const auto same = std::find_if(to.all.begin(), to.all.end(), [&](const timing& o) {
+        return std::tie(o.communicator, o.algorithm, o.kind, o.ranks, o.count) == std::tie(t.communicator, t.algorithm, t.kind, t.ranks, t.count);
+      });
+      if (same == to.all.end()) to.all.push_back(t);
+      else same->seconds = t.seconds;
+    }
   }
 }
 
@@ -371,7 +402,8 @@ void check_predictions(const comm::profile& costs, const times_read& times) {
 }
 
 // What is lost by going by the profile instead of by the fastest measured time.
-void check_selection(const comm::profile& costs, const times_read& times) {
+void check_selection(const comm::profile& costs, const times_read& times, const std::string& doubtful) {
+  std::set<std::string> again;
   std::map<std::tuple<std::string, int, collective, std::size_t>, std::vector<const timing*>> calls;
   for (const timing& t : times.all)
     if (t.held_out) calls[{t.communicator, t.ranks, t.kind, t.count}].push_back(&t);
@@ -387,6 +419,8 @@ void check_selection(const comm::profile& costs, const times_read& times) {
     }
     if (ours <= 0) return;
     losses.push_back(ours / best - 1);
+    if (ours / best > 1.05)
+      again.insert(all[0]->communicator + " " + std::to_string(all[0]->ranks) + " " + std::to_string(int(all[0]->kind)) + " " + std::to_string(all[0]->count) + "\n");
     if (ours / best > 1.1)
       std::printf("  %-10s p = %d  %-15s %8.0f KiB%s: %s %.1f us, but the best %.1f us\n", all[0]->communicator.c_str(), all[0]->ranks, std::string(comm::name_of(all[0]->kind)).c_str(),
                   double(comm::operand_bytes(p.what)) / 1024, native.empty() ? "" : " with native", chosen.built ? std::string(chosen.built->name).c_str() : native.c_str(), ours * 1e6, best * 1e6);
@@ -397,25 +431,31 @@ void check_selection(const comm::profile& costs, const times_read& times) {
     for (const timing* t : all)
       if (t->native) add(all, t->algorithm, with_native);
   }
+  if (!doubtful.empty()) {
+    std::ofstream file(doubtful);
+    for (const auto& line : again) file << line;
+    return;
+  }
   std::printf("value selection_loss_median %.4f\nvalue selection_loss_p90 %.4f\nvalue selection_loss_max %.4f\n", median(with_native), quantile(with_native, 0.9), quantile(with_native, 1));
   std::printf("value selection_loss_built_median %.4f\nvalue selection_loss_built_p90 %.4f\nvalue selection_loss_built_max %.4f\n", median(built_only), quantile(built_only, 0.9),
               quantile(built_only, 1));
 }
 
 int fit(int argc, char** argv) {
-  std::string out = "cost_profile.json";
+  std::string out = "cost_profile.json", doubtful;
   bool check = false;
   times_read times;
   for (int i = 2; i < argc; ++i) {
     if (!std::strcmp(argv[i], "--check")) check = true;
     else if (!std::strcmp(argv[i], "--out") && i + 1 < argc) out = argv[++i];
+    else if (!std::strcmp(argv[i], "--doubtful") && i + 1 < argc) doubtful = argv[++i];
     else read_times(argv[i], times);
   }
   const comm::profile costs = fit(times);
   comm::write_profile(costs, out);
   const comm::profile read = comm::read_profile(out);
   print_table(read);
-  if (check) check_predictions(read, times), check_selection(read, times);
+  if (check) check_predictions(read, times), check_selection(read, times, doubtful);
   std::printf("\nwritten to %s; to use it: export ENTRAIN_PROFILE=%s\n", out.c_str(), out.c_str());
   return 0;
 }

@@ -111,9 +111,10 @@ inline std::string reason(const call& asked, const algorithm* chosen) {
   return "the least predicted time";
 }
 
-inline std::string explain(const call& asked, const profile& costs) {
+inline std::string explain(call asked, const profile& costs) {
   selection_detail::example example(asked.what);
   const problem& c = example.with_count(asked.count);
+  if (asked.by_hand && asked.by_hand->fits && !asked.by_hand->fits(c)) asked.by_hand = nullptr;  // dispatch does the same
   std::vector<row> rows;
   std::string impossible;
   for (const auto& one : selection_detail::candidates_of(asked.what, costs))
@@ -169,10 +170,7 @@ std::string explain(const C& c, collective kind, std::size_t count, const profil
   ed::call asked;
   asked.what = {cost_name_of(c), {}, kind, c.size(), ranks_per_node_of(c), sizeof(T), !reduces || Op::commutative, costs.signature()};
   asked.count = kind == collective::barrier ? 0 : count;
-  if (has_native) {
-    selection_detail::example example(asked.what);
-    asked.what.native = native_name_of(c, kind, std::size_t(operand_bytes(example.with_count(asked.count))));
-  }
+  if (has_native) asked.what.native = native_name_of(c, kind, asked.count * sizeof(T));
   asked.native_always = has_native && native_always<C>;
   if constexpr (requires { { c.chosen(kind) } -> std::convertible_to<const algorithm*>; }) asked.by_hand = c.chosen(kind);
   asked.type = name_of(dtype_of<T>::value);

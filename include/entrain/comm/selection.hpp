@@ -42,7 +42,8 @@ std::string_view cost_name_of(const C& c) {
   else if constexpr (requires { { C::name } -> std::convertible_to<std::string_view>; }) return C::name;
   else return "*";
 }
-// What its native way of a collective of this many bytes of operand is called there: the member native_name(kind, bytes), or "native".
+// What its native way of a collective of this many bytes (count times width of its problem) is called there: the member
+// native_name(kind, bytes), or "native".
 template <class C>
 std::string_view native_name_of(const C& c, collective kind, std::size_t bytes) {
   if constexpr (requires { { c.native_name(kind, bytes) } -> std::convertible_to<std::string_view>; }) return c.native_name(kind, bytes);
