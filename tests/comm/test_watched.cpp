@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <numeric>
 #include <sstream>
 #include <string>
@@ -333,19 +334,87 @@ TEST_CASE("a report without an end lets the job go on") {
   CHECK(reports == 1);
 }
 
-TEST_CASE("ranks on other nodes are said to be elsewhere") {
-  std::string message;
-  CHECK_THROWS(comm::run_ranks(4, [&](comm::threads& world) {
-    comm::watched w{world,
-                    {.deadline = 150ms,
-                     .dump_directory = "",
-                     .on_failure = [&](const std::string& text) { if (world.rank() < 2 || message.empty()) message = text; },
-                     .node = world.rank() < 2 ? "first" : "second"}};
-    if (w.rank() == 3) std::this_thread::sleep_for(600ms);
-    else if (w.rank() == 2) std::this_thread::sleep_for(600ms);
-    comm::barrier(w);
-  }));
-  CHECK(contains(message, "a rank of another node is missing"));
+TEST_CASE("ranks on other nodes are named, too") {
+  for (const std::string how : {"sleep", "count", "leave"}) {
+    CAPTURE(how);
+    std::string first;  // what the first node says
+    CHECK_THROWS(comm::run_ranks(4, [&](comm::threads& world) {
+      const comm::watched_options options{.deadline = 200ms,
+                                          .dump_directory = "",
+                                          .on_failure = [&first, here = world.rank() < 3](const std::string& text) { if (here) first = text; },
+                                          .node = world.rank() < 3 ? "first" : "second"};
+      auto held = std::make_unique<comm::watched<comm::threads>>(world, options);
+      auto& w = *held;
+      std::vector<float> a(10);
+      comm::all_reduce(w, a);
+      if (w.rank() == 3) {
+        if (how == "sleep") std::this_thread::sleep_for(1200ms);
+        if (how == "count") comm::send(w, std::vector<float>(9), 0, 5);
+        if (how == "leave") {
+          std::this_thread::sleep_for(100ms);  // until it is known over there
+          held.reset();
+          std::this_thread::sleep_for(1000ms);
+          return comm::barrier(world);
+        }
+      } else if (how == "count" && w.rank() == 0) {
+        comm::receive(w, a, 3, 6);
+      }
+      comm::barrier(w);
+    }));
+    if (how == "sleep") {
+      CHECK(contains(first, "rank 3 is missing: it has stalled: it sleeps"));
+      CHECK(contains(first, "rank 3 has stalled: it sleeps, or waits for something else and is in no collective or message; last completed: all_reduce #1 of 10 f32 (sum)"));
+    } else if (how == "leave") {
+      CHECK(contains(first, "rank 3 is missing: it has left"));
+    } else {
+      CHECK(contains(first, "wait for each other"));
+      CHECK(contains(first, "rank 0 has not begun to receive rank 3's send of 9 f32 to rank 0 with tag 5"));
+    }
+  }
+}
+
+TEST_CASE("what another node says is believed as long as it can be heard") {
+  using namespace comm::watched_detail;
+  constexpr std::size_t events = 8;
+  board first(pages::plain(board::bytes(1, 1, events)), 1, 1, events), second(pages::plain(board::bytes(1, 1, events)), 1, 1, events);
+  for (auto* b : {&first, &second}) {
+    b->head(1).rank = b == &first ? 1 : 0;
+    b->head(1).mirrored = row_head::unknown;
+  }
+  rank_writer writer(second, 0);
+  writer.arrive(1, world_group, 2);
+  monitor::event e;
+  e.count = 5, e.type = dtype::f64, e.element_bytes = 8, e.operation = std::uint8_t(comm::collective::all_reduce);
+  for (int i = 0; i < 30; ++i) writer.end(writer.begin_collective(second.lines_of(0)[0], e), &second.lines_of(0)[0], std::uint64_t(i + 1));
+  courier hub;
+  const auto deliver = [&](courier& there) {
+    for (int i = 0; i < 50; ++i) {
+      hub.exchange(first, true);
+      there.exchange(second, true);
+      std::this_thread::sleep_for(1ms);
+    }
+  };
+  {
+    courier there(hub.where());
+    CHECK(!first.is_known(1));
+    deliver(there);
+    REQUIRE(first.is_known(1));
+    CHECK(second.is_known(1));
+    const auto p = take_picture(first);
+    REQUIRE(p.all.size() == 2);
+    const auto& one = p.all[1];
+    CHECK((one.rank == 1 && one.state == presence::working && !one.dead));
+    CHECK((one.lines.size() == 1 && one.lines[0].begun == 30 && one.lines[0].completed == 30));
+    REQUIRE(one.events.size() == 8);
+    CHECK((one.events.back().sequence == 30 && one.events.back().ticket == 29 && one.events.back().bytes() == 40));
+  }
+  for (int i = 0; i < 20; ++i) hub.exchange(first, true);
+  CHECK(first.is_lost(1));
+  meeting_point wrong = hub.where();
+  wrong.job ^= 1;
+  courier stranger(wrong);
+  deliver(stranger);
+  CHECK(first.is_lost(1));
 }
 
 TEST_CASE("a trace has one slice an operation on each rank's track, aligned") {

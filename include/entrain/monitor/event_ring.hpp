@@ -89,20 +89,14 @@ class event_ring {
   // For the writer. Returns the event's ticket. Times are filled in; `e.end` is kept.
   std::uint64_t begin(const event& e) { return begin(e, steady_nanoseconds()); }
   std::uint64_t begin(const event& e, std::int64_t start) {
-    constexpr auto release = std::memory_order_release;
     const std::uint64_t ticket = next_++;
-    cell& c = cells_[ticket & mask_];
-    c.version.store(2 * ticket + 1, std::memory_order_relaxed);
-    c.sequence.store(e.sequence, release);
-    c.count.store(e.count, release);
-    c.start.store(std::uint64_t(start), release);
-    c.end.store(std::uint64_t(e.end), release);
-    c.place.store(std::uint64_t(e.group) << 32 | std::uint32_t(e.root), release);
-    c.width.store(std::uint64_t(e.element_bytes) << 32 | e.detail, release);
-    c.kind.store(std::uint64_t(std::uint32_t(e.tag)) << 32 | std::uint64_t(e.type) << 8 | e.operation, release);
-    c.version.store(2 * ticket + 2, release);
-    header_->written.store(next_, release);
+    write(ticket, e, start);
     return ticket;
+  }
+  // Takes over an event of another ring, under its ticket there. Tickets of one call after another grow, but may leave some out.
+  void mirror(const event& e) {
+    next_ = std::max(next_, e.ticket + 1);
+    write(e.ticket, e, e.start);
   }
   // Somebody waits for it.
   void await(std::uint64_t ticket) { set_end(ticket, event::awaited); }
@@ -139,6 +133,20 @@ class event_ring {
   }
 
  private:
+  void write(std::uint64_t ticket, const event& e, std::int64_t start) {
+    constexpr auto release = std::memory_order_release;
+    cell& c = cells_[ticket & mask_];
+    c.version.store(2 * ticket + 1, std::memory_order_relaxed);
+    c.sequence.store(e.sequence, release);
+    c.count.store(e.count, release);
+    c.start.store(std::uint64_t(start), release);
+    c.end.store(std::uint64_t(e.end), release);
+    c.place.store(std::uint64_t(e.group) << 32 | std::uint32_t(e.root), release);
+    c.width.store(std::uint64_t(e.element_bytes) << 32 | e.detail, release);
+    c.kind.store(std::uint64_t(std::uint32_t(e.tag)) << 32 | std::uint64_t(e.type) << 8 | e.operation, release);
+    c.version.store(2 * ticket + 2, release);
+    header_->written.store(next_, release);
+  }
   void set_end(std::uint64_t ticket, std::int64_t value) {
     cell& c = cells_[ticket & mask_];
     if (next_ - ticket > capacity()) return;  // overwritten since

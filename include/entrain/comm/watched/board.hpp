@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -22,8 +23,11 @@ namespace entrain::comm::watched_detail {
 enum class presence : std::uint32_t { expected, working, left, left_by_exception };
 
 struct alignas(64) row_head {
+  static constexpr std::uint32_t own = 0, unknown = 1, known = 2, lost = 3;  // values of `mirrored`
+
   std::atomic<std::uint32_t> rank, process, thread;
   std::atomic<presence> state;
+  std::atomic<std::uint32_t> mirrored, dead, letter;  // of a rank of another node: what its node says
   std::atomic<std::uint64_t> process_started;
   std::atomic<std::int64_t> since;  // of the state
 };
@@ -46,22 +50,41 @@ class board {
   static std::size_t row_bytes(std::size_t events) {
     return sizeof(row_head) + lines * sizeof(group_line) + monitor::event_ring::bytes(events);
   }
-  static std::size_t bytes(std::size_t rows, std::size_t events) { return sizeof(board_header) + rows * row_bytes(events); }
+  static constexpr std::size_t mirrored_events = 16;  // of a rank of another node
+  static constexpr std::size_t none = std::size_t(-1);
 
-  board(pages memory, std::size_t rows, std::size_t events) : memory_(std::move(memory)), rows_(rows), events_(events) {}
+  static std::size_t bytes(std::size_t own, std::size_t mirrored, std::size_t events) {
+    return sizeof(board_header) + own * row_bytes(events) + mirrored * row_bytes(mirrored_events);
+  }
+
+  // Rows of the ranks of this node first, then those of the others.
+  board(pages memory, std::size_t own, std::size_t mirrored, std::size_t events)
+      : memory_(std::move(memory)), own_(own), rows_(own + mirrored), events_(events) {}
 
   std::size_t rows() const { return rows_; }
+  std::size_t own_rows() const { return own_; }
+  bool is_known(std::size_t row) const { return row < own_ || head(row).mirrored.load(std::memory_order_acquire) >= row_head::known; }
+  bool is_lost(std::size_t row) const { return row >= own_ && head(row).mirrored.load(std::memory_order_acquire) == row_head::lost; }
+  // The row of a rank of another node; `none` for this node's.
+  std::size_t mirror_of(int rank) const {
+    for (std::size_t row = own_; row < rows_; ++row)
+      if (int(head(row).rank.load(std::memory_order_relaxed)) == rank) return row;
+    return none;
+  }
   board_header& header() const { return *static_cast<board_header*>(memory_.data()); }
   row_head& head(std::size_t row) const { return *reinterpret_cast<row_head*>(at(row)); }
   group_line* lines_of(std::size_t row) const { return reinterpret_cast<group_line*>(at(row) + sizeof(row_head)); }
   monitor::event_ring ring(std::size_t row) const {
-    return monitor::event_ring(at(row) + sizeof(row_head) + lines * sizeof(group_line), events_);
+    return monitor::event_ring(at(row) + sizeof(row_head) + lines * sizeof(group_line), row < own_ ? events_ : mirrored_events);
   }
 
  private:
-  char* at(std::size_t row) const { return static_cast<char*>(memory_.data()) + sizeof(board_header) + row * row_bytes(events_); }
+  char* at(std::size_t row) const {
+    const std::size_t before = std::min(row, own_);
+    return static_cast<char*>(memory_.data()) + sizeof(board_header) + before * row_bytes(events_) + (row - before) * row_bytes(mirrored_events);
+  }
   pages memory_;
-  std::size_t rows_, events_;
+  std::size_t own_, rows_, events_;
 };
 
 // What the board said at one moment, in plain data: what the diagnosis works on.
@@ -77,6 +100,7 @@ struct rank_picture {
   presence state = presence::expected;
   std::int64_t since = 0;
   bool dead = false;
+  bool lost = false;  // its node has fallen silent
   char letter = 0;  // of process_status
   std::uint64_t written = 0;
   std::vector<line_picture> lines;
@@ -87,7 +111,7 @@ struct rank_picture {
 };
 struct picture {
   std::int64_t now = 0;
-  std::vector<rank_picture> all;  // the ranks of this node, in order
+  std::vector<rank_picture> all;  // the ranks that are known, in order
 };
 
 inline bool is_dead(const row_head& head) {
@@ -119,16 +143,28 @@ inline void take_picture(const board& from, std::size_t row, rank_picture& out, 
   if (with_events) ring.snapshot(out.events);
 }
 
+// What is known of its process.
+inline void take_status(const board& from, std::size_t row, rank_picture& one) {
+  const auto& head = from.head(row);
+  if (row < from.own_rows()) {
+    one.dead = is_dead(head);
+    one.letter = !one.dead && one.process != 0 ? status_of(one.process, one.thread).letter : char(0);
+  } else {
+    one.dead = head.dead.load(std::memory_order_relaxed) != 0, one.lost = from.is_lost(row);
+    one.letter = char(head.letter.load(std::memory_order_relaxed));
+  }
+}
+
 // With the state of the processes: for an alarm, not for each look.
 inline picture take_picture(const board& from) {
   picture out;
-  out.all.resize(from.rows());
   for (std::size_t row = 0; row < from.rows(); ++row) {
-    auto& one = out.all[row];
+    if (!from.is_known(row)) continue;
+    auto& one = out.all.emplace_back();
     take_picture(from, row, one);
-    one.dead = is_dead(from.head(row));
-    if (!one.dead && one.process != 0) one.letter = status_of(one.process, one.thread).letter;
+    take_status(from, row, one);
   }
+  std::sort(out.all.begin(), out.all.end(), [](const rank_picture& a, const rank_picture& b) { return a.rank < b.rank; });
   out.now = monitor::steady_nanoseconds();
   return out;
 }

@@ -181,7 +181,7 @@ inline finding disagreement_of(const picture& p, std::size_t at) {
 // The events that a rank waits for, oldest first.
 inline std::vector<const event*> awaited(const rank_picture& one) {
   std::vector<const event*> out;
-  if (one.gone()) return out;
+  if (one.gone() || one.lost) return out;
   for (const auto& e : one.events)
     if (e.end == event::awaited) out.push_back(&e);
   return out;
@@ -210,7 +210,7 @@ inline blockers blockers_of(const picture& p, const rank_picture& owner, const e
     if (one.rank == owner.rank) continue;
     const event* call = collective_of(one, e.group, e.sequence);
     if (line->begun < e.sequence) out.ranks.push_back(one.rank);
-    else if (call && !call->ended() && (one.gone() || one.stopped() || call->end != event::awaited)) idle.push_back(one.rank);
+    else if (call && !call->ended() && (one.gone() || one.lost || one.stopped() || call->end != event::awaited)) idle.push_back(one.rank);
   }
   out.elsewhere = seen < size;
   if (out.ranks.empty()) out.ranks = idle;
@@ -222,6 +222,7 @@ inline std::string condition_text(const picture& p, const rank_picture& one) {
   if (one.dead && one.state == presence::left_by_exception) return "was left by an exception, and its process " + std::to_string(one.process) + " has died";
   if (one.dead && one.state == presence::left) return "has left (its comm::watched was destroyed), and its process " + std::to_string(one.process) + " has ended";
   if (one.dead) return "has died: its process " + std::to_string(one.process) + " has ended without leaving";
+  if (one.lost) return "cannot be heard any more: the first process of its node has ended, or the network between has failed";
   if (one.state == presence::expected) return "has not yet come";
   if (one.state == presence::left_by_exception) return "was left by an exception";
   if (one.state == presence::left) return "has left: its comm::watched was destroyed " + seconds_text(p.now - one.since) + " ago";

@@ -12,13 +12,14 @@
 
 #include <entrain/comm/collectives.hpp>
 #include <entrain/comm/watched/board.hpp>
+#include <entrain/comm/watched/courier.hpp>
 #include <entrain/comm/watched/process.hpp>
 #include <entrain/comm/watched/seat.hpp>
 #include <entrain/comm/watched/watchdog.hpp>
 #include <entrain/core/error.hpp>
 
 // How the ranks of a communicator come to their boards and watchdogs: one board a node, one watchdog a process. Collective; costs
-// four small collectives and a file in the node's memory that is removed at once.
+// five small collectives and a file in the node's memory that is removed at once.
 
 namespace entrain::comm::watched_detail {
 
@@ -47,6 +48,10 @@ class seating {
     }
   }
   std::size_t rows() const { return rows_; }
+  std::size_t ranks() const { return all_.size(); }
+  bool one_node() const { return rows_ == all_.size(); }
+  bool leads_all() const { return me_ == 0; }
+  bool is_here(std::size_t rank) const { return all_[rank].node == all_[me_].node; }
   std::size_t row() const { return row_; }
   bool one_process() const { return one_process_; }
   bool leads_node() const { return node_leader_ == me_; }
@@ -69,6 +74,16 @@ class seating {
   bool one_process_ = true;
 };
 
+// Of a node's first rank: the others' ranks in the rows that mirror them.
+inline void name_mirrors(const seating& plan, const board& rows) {
+  std::size_t row = plan.rows();
+  for (std::size_t rank = 0; rank < plan.ranks(); ++rank) {
+    if (plan.is_here(rank)) continue;
+    rows.head(row).rank.store(std::uint32_t(rank), std::memory_order_relaxed);
+    rows.head(row++).mirrored.store(row_head::unknown, std::memory_order_release);
+  }
+}
+
 // Throws on all ranks, or on none.
 template <class C>
 std::shared_ptr<seat> take_seat(C& inner, const watched_options& options) {
@@ -76,13 +91,22 @@ std::shared_ptr<seat> take_seat(C& inner, const watched_options& options) {
   const identity mine{node_hash(options.node), this_process(), std::uint64_t(monitor::steady_nanoseconds()), events};
   const seating plan(gather_all(inner, mine), inner.rank());
   if (!plan.same_events()) throw usage_error("comm::watched", "ring_events differs from rank to rank");
-  const auto bytes = board::bytes(plan.rows(), events);
+  const std::size_t mirrors = plan.ranks() - plan.rows();
+  const auto bytes = board::bytes(plan.rows(), mirrors, events);
   std::shared_ptr<watchdog> dog;
   const auto make = [&](bool create) {
     auto memory = plan.one_process() ? pages::plain(bytes) : pages::shared(plan.file(), bytes, create);
-    if (memory) dog = std::make_shared<watchdog>(board(std::move(memory), plan.rows(), events), options);
+    if (memory) dog = std::make_shared<watchdog>(board(std::move(memory), plan.rows(), mirrors, events), options);
   };
   if (plan.leads_node()) make(true);
+  if (plan.leads_node() && dog) name_mirrors(plan, dog->memory());
+  std::unique_ptr<courier> carries;
+  if (!plan.one_node() && plan.leads_all()) carries = std::make_unique<courier>();
+  meeting_point where;
+  if (carries) where = carries->where();
+  comm::broadcast(inner, view<meeting_point>(&where, 1), 0);
+  if (!plan.one_node() && plan.leads_node() && !carries) carries = std::make_unique<courier>(where);
+  if (carries && dog) dog->employ(std::move(carries));
   comm::barrier(inner);
   if (plan.leads_process() && !plan.leads_node()) make(false);
   // The ranks of a process take their leader's watchdog: its address makes sense to them.

@@ -16,7 +16,7 @@ namespace entrain::comm::watched_detail {
 inline std::string rank_line(const picture& p, const rank_picture& one) {
   std::string out = "  rank " + std::to_string(one.rank);
   const auto waits = awaited(one);
-  if (waits.empty() || one.dead || one.stopped()) out += " " + condition_text(p, one);
+  if (waits.empty() || one.stopped()) out += " " + condition_text(p, one);
   if (!one.gone())
     for (std::size_t i = 0; i < waits.size() && i < 4; ++i)
       out += (i == 0 && !one.stopped() ? " waits" : "; waits") + std::string(" for ") + seconds_text(p.now - waits[i]->start) + " in " + describe(p, *waits[i]);

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <entrain/comm/watched/board.hpp>
+#include <entrain/comm/watched/courier.hpp>
 #include <entrain/comm/watched/diagnosis.hpp>
 #include <entrain/comm/watched/report.hpp>
 
@@ -64,10 +65,17 @@ class watchdog {
     }
     changed_.notify_all();
     if (thread_.joinable()) thread_.join();
+    try {
+      if (courier_) courier_->exchange(board_, true);  // that this node's ranks have left
+    } catch (...) {  // no memory for the last news
+    }
   }
 
   const board& memory() const { return board_; }
   const watched_options& options() const { return options_; }
+
+  // Before the first rank is added: who carries rows from and to other nodes.
+  void employ(std::unique_ptr<courier> one) { courier_ = std::move(one); }
 
   void add(local_rank rank) {
     const std::lock_guard lock(mutex_);
@@ -91,6 +99,8 @@ class watchdog {
   }
 
  private:
+  static constexpr std::int64_t looks_a_delivery = 4;
+
   struct suspicion {
     std::size_t row;
     std::uint64_t ticket;
@@ -108,6 +118,7 @@ class watchdog {
       for (const auto& one : locals_) rows_.push_back(one.row);
       lock.unlock();
       const auto now = monitor::steady_nanoseconds();
+      if (courier_) courier_->exchange(board_, looks_++ % looks_a_delivery == 0);
       const bool goes_on = look(std::min(now - before, 4 * tick_));
       before = now;
       lock.lock();
@@ -156,15 +167,18 @@ class watchdog {
 
   // Asked of the ranks that have not left, once a look while somebody waits.
   bool somebody_died() const {
-    for (std::size_t row = 0; row < board_.rows(); ++row)
-      if (const auto& head = board_.head(row); head.state.load(std::memory_order_acquire) == presence::working && is_dead(head)) return true;
+    for (std::size_t row = 0; row < board_.rows(); ++row) {
+      const auto& head = board_.head(row);
+      if (head.state.load(std::memory_order_acquire) != presence::working) continue;
+      if (row < board_.own_rows() ? is_dead(head) : head.dead.load(std::memory_order_relaxed) != 0) return true;
+    }
     return false;
   }
 
   // After the deadline, or a death: is there reason to give up?
   finding judge(const suspicion& s) {
     const auto p = take_picture(board_);
-    const auto& one = p.all[s.row];
+    const auto& one = *picture_of(p, int(board_.head(s.row).rank.load(std::memory_order_relaxed)));
     const event* waiting = nullptr;
     for (const auto& e : one.events)
       if (e.ticket == s.ticket && e.end == event::awaited) waiting = &e;
@@ -176,7 +190,9 @@ class watchdog {
     for (const int rank : found.guilty) {
       const auto* guilty = picture_of(p, rank);
       death = death || guilty->dead;
-      moves = moves || (!guilty->gone() && p.now - last_progress(*guilty) < options_.deadline.count() * 1'000'000);
+      // What is known of another node is some looks old.
+      const auto news = board_.mirror_of(rank) == board::none ? 0 : 3 * looks_a_delivery * tick_;
+      moves = moves || (!guilty->gone() && p.now - last_progress(*guilty) < options_.deadline.count() * 1'000'000 + news);
     }
     // A rank that moves is not missing yet; but not for ever: it may be busy with something that never leads here.
     if (!death && (!late || (moves && s.waited < 20 * options_.deadline.count() * 1'000'000))) return {};
@@ -191,7 +207,8 @@ class watchdog {
     picture p;
     p.all.resize(board_.rows());
     std::vector<bool> loaded(board_.rows(), false);
-    for (std::size_t row = 0; row < board_.rows(); ++row) take_picture(board_, row, p.all[row], false);
+    for (std::size_t row = 0; row < board_.rows(); ++row)
+      if (board_.is_known(row)) take_picture(board_, row, p.all[row], false);
     const auto load = [&](std::size_t row) {
       if (!loaded[row]) take_picture(board_, row, p.all[row], true);
       loaded[row] = true;
@@ -199,7 +216,10 @@ class watchdog {
     for (const auto row : rows) {
       load(row);
       for (const auto partner : partners(p, row)) load(partner);
-      if (disagreement_of(p, row)) return disagreement_of(take_picture(board_), row);
+      if (!disagreement_of(p, row)) continue;
+      const auto whole = take_picture(board_);
+      const auto* one = picture_of(whole, p.all[row].rank);
+      return disagreement_of(whole, std::size_t(one - whole.all.data()));
     }
     return {};
   }
@@ -250,7 +270,8 @@ class watchdog {
   std::condition_variable changed_;
   std::vector<std::size_t> rows_;  // of the thread, like all below
   std::vector<suspicion> suspicions_;
-  std::uint64_t seen_events_ = 0;
+  std::uint64_t seen_events_ = 0, looks_ = 0;
+  std::unique_ptr<courier> courier_;
   std::thread thread_;
 };
 
