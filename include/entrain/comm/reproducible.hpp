@@ -33,6 +33,7 @@
 // ceil(n / p) (m + 1)(p - 1): 2 (p - 1) / p n with one node a rank, the least that any all-reduce can do; (M - 1) n / p
 // combines; memory M segments and, where a node has several leaves, m n elements.
 //
+// Counted in counters() like any all-reduce: one collective of n elements; sent() says what really travels.
 // Errors: usage_error where the sizes do not fit, communication_error from the communicator.
 
 namespace entrain::comm {
@@ -53,7 +54,7 @@ auto start_reproducible_all_reduce(C& c, In&& leaves, Out&& out, Op, std::size_t
   const part mine = nth_part(total_leaves, std::size_t(c.rank()), std::size_t(c.size()));
   if (total_leaves == 0) throw usage_error("comm::reproducible_all_reduce", "there are no leaves", "at least one", "0");
   detail::check_size("reproducible_all_reduce", "the leaves of this rank (leaves x output)", mine.count * to.size(), from.size());
-  detail::count_collective(c, from.size_bytes());
+  detail::count_collective(c, to.size_bytes());
   using operation = reproducible_detail::operation<C, T, Op>;
   stepwise::pooled<operation> op(2 * to.size_bytes() + 1);
   op->plan(c, total_leaves, to.size());
@@ -119,7 +120,7 @@ class reproducible_accumulator {
     if (next_ != range_.count)
       throw usage_error("comm::reproducible_accumulator", "not all leaves of this rank have been added", entrain::detail::text(range_.count),
                         entrain::detail::text(next_));
-    detail::count_collective(c, held_.size() * n_ * sizeof(T));
+    detail::count_collective(c, out.size_bytes());
     nodes_.clear();
     for (std::size_t i = 0; i < held_.size(); ++i) nodes_.push_back(vector(i));
     stepwise::pooled<reproducible_detail::operation<C, T, Op>> op(2 * out.size_bytes() + 1);

@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include <entrain/comm/concepts.hpp>
+#include <entrain/comm/progress.hpp>
 #include <entrain/comm/schedule/execution.hpp>
-#include <entrain/core/error.hpp>
 
 // What collectives share that no fixed program (comm/schedule/program.hpp) can describe, because what they send depends on
 // the data: the sparse ones (comm/sparse_all_reduce.hpp, comm/ok_topk.hpp), and comm/reproducible.hpp. A request that moves
-// a small state machine on, the list of those in flight, a pool of them, tags, and counting.
+// a small state machine on, a pool of such machines, tags, and counting.
 //
 // An operation derives from stepwise::operation<C> and has
 //
@@ -43,10 +41,8 @@ int next_tag(C& c) {
 }
 
 template <communicator C>
-class operation {
+class operation : public in_flight {
  public:
-  operation *previous = nullptr, *next = nullptr;  // in the thread's list
-  bool (*move)(operation&) = nullptr;
   bool complete = false;
   std::uint64_t moves = 0;  // grows whenever something has happened
   sent_messages sent;
@@ -75,59 +71,6 @@ class operation {
  private:
   C* comm_ = nullptr;
   int tag_ = 0;
-};
-
-// This thread's operations in flight. Waiting for one moves all of them on (and the programs of comm/schedule), so ranks
-// may wait for theirs in any order.
-template <communicator C>
-class in_flight {
- public:
-  static in_flight& of_this_thread() {
-    thread_local in_flight all;
-    return all;
-  }
-  void add(operation<C>& op) {
-    op.previous = nullptr, op.next = first_;
-    if (first_) first_->previous = &op;
-    first_ = &op;
-  }
-  void remove(operation<C>& op) noexcept {
-    (op.previous ? op.previous->next : first_) = op.next;
-    if (op.next) op.next->previous = op.previous;
-  }
-  bool empty() const { return first_ == nullptr; }
-  bool only(const operation<C>& op) const { return first_ == &op && !op.next && schedule::executions<C>::of_this_thread().empty(); }
-
-  // True if anything happened.
-  bool advance() {
-    bool moved = schedule::executions<C>::of_this_thread().advance();
-    for (auto* op = first_; op; op = op->next) {
-      const auto before = op->moves;
-      if (!op->complete) op->complete = op->move(*op);
-      moved |= op->moves != before || op->complete;
-    }
-    return moved;
-  }
-
-  void wait(const operation<C>& op) {
-    using clock = std::chrono::steady_clock;
-    clock::time_point quiet_since{};
-    while (advance(), !op.complete) {
-      std::this_thread::yield();
-      if constexpr (requires(C& c) { c.deadline(); }) {
-        const auto deadline = op.comm().deadline();
-        const auto now = clock::now();
-        if (quiet_since == clock::time_point{} || op.moves != seen_) quiet_since = now, seen_ = op.moves;
-        else if (deadline.count() > 0 && now - quiet_since > deadline)
-          throw communication_error(entrain::detail::text("comm, rank ", op.comm().rank(), " of ", op.comm().size()),
-                                    "collectives in flight made no progress within the deadline");
-      }
-    }
-  }
-
- private:
-  operation<C>* first_ = nullptr;
-  std::uint64_t seen_ = 0;
 };
 
 // Operations are reused: once as many have been in flight, with as much memory, as the program ever has, nothing is
@@ -181,15 +124,21 @@ class pooled {
 };
 
 // An operation in flight. Movable; default: complete. test() does not block; wait() returns when it is complete; both move
-// on everything of this kind that the thread has in flight, so requests may be waited for in any order. Destroying an
+// on everything that the thread has in flight (comm/progress.hpp), so requests may be waited for in any order. Destroying an
 // incomplete one waits, unless an exception is passing.
 template <communicator C, class Operation>
 class request {
  public:
   request() = default;
   explicit request(pooled<Operation> started) : operation_(std::move(started)), exceptions_(std::uncaught_exceptions()) {
-    operation_->move = [](operation<C>& op) { return static_cast<Operation&>(op).advance(); };
-    in_flight<C>::of_this_thread().add(*operation_);
+    operation_->move = [](in_flight& any) {
+      auto& op = static_cast<Operation&>(any);
+      if (op.complete) return false;
+      const auto before = op.moves;
+      op.complete = op.advance();
+      return op.complete || op.moves != before;
+    };
+    progress_list::of_this_thread().add(*operation_);
   }
   request(request&&) noexcept = default;
   request& operator=(request&& other) noexcept {
@@ -208,18 +157,17 @@ class request {
 
   bool test() {
     if (!operation_) return true;
-    in_flight<C>::of_this_thread().advance();
+    progress_list::of_this_thread().advance();
     if (!operation_->complete) return false;
     leave();
     return true;
   }
   void wait() {
     if (!operation_) return;
-    auto& all = in_flight<C>::of_this_thread();
-    if (all.only(*operation_)) {
-      while (!operation_->complete && !(operation_->complete = operation_->advance())) operation_->block();
-    } else {
-      all.wait(*operation_);
+    auto& all = progress_list::of_this_thread();
+    while (!operation_->complete) {
+      if (!all.only(*operation_)) all.wait(operation_->comm(), [&] { return operation_->complete; });
+      else if (!(operation_->complete = operation_->advance())) operation_->block();
     }
     leave();
   }
@@ -229,7 +177,7 @@ class request {
  private:
   void leave() noexcept {
     sent_ = operation_->sent;
-    in_flight<C>::of_this_thread().remove(*operation_);
+    progress_list::of_this_thread().remove(*operation_);
     operation_->forget();
     operation_.give_back();
   }

@@ -23,7 +23,6 @@ inline constexpr int segments_in_flight = 3;
 template <communicator C, class T, class Op>
 class operation : public stepwise::operation<C> {
   using request = typename C::request;
-  using base = stepwise::operation<C>;
 
  public:
   // The nodes of rank r are tree::cover(nth_part(total, r, p)); nodes[i] points to n elements of this rank's i-th.
@@ -70,9 +69,9 @@ class operation : public stepwise::operation<C> {
     const std::size_t p = first_node_.size() - 1, longest = (n_ + p - 1) / p;
     segment_ = std::clamp<std::size_t>(segment_bytes / sizeof(T), 1, std::max<std::size_t>(1, longest));
     segments_ = (longest + segment_ - 1) / segment_;
-    const std::size_t in_flight = std::min<std::size_t>(segments_, segments_in_flight);
+    const std::size_t open_at_once = std::min<std::size_t>(segments_, segments_in_flight);
     each_ = nodes_.size() * segment_;
-    if (arrived_.size() < in_flight * each_ * sizeof(T)) arrived_ = buffer<std::byte>(in_flight * each_ * sizeof(T));
+    if (arrived_.size() < open_at_once * each_ * sizeof(T)) arrived_ = buffer<std::byte>(open_at_once * each_ * sizeof(T));
     opened_ = finished_ = 0;
     open();
   }
