@@ -30,7 +30,7 @@
 #include <entrain/comm/algorithms/table.hpp>
 #include <entrain/comm/cost_model.hpp>
 #include <entrain/comm/cost_model/fit.hpp>
-#include <entrain/comm/pending.hpp>
+#include <entrain/comm/detail/build.hpp>
 #include <entrain/comm/point_to_point_only.hpp>
 #include <entrain/comm/selection.hpp>
 #include <entrain/comm/threads.hpp>
@@ -148,8 +148,7 @@ class measurement {
   }
 
   void built(const comm::algorithm& how, const comm::problem& c) {
-    auto& running = comm::schedule::executions<comm::point_to_point_only<C>>::of_this_thread();
-    comm::pending<comm::point_to_point_only<C>>(running.start(messages_, how, c, {in_.data(), out_.data(), 4, en::dtype::f32, add_floats})).wait();
+    comm::detail::start_built<float, comm::sum>(messages_, how, c, in_.data(), out_.data()).wait();
   }
   void native(C& c, const comm::problem& p) {
     const std::size_t n = p.count, whole = n * std::size_t(p.size);

@@ -18,9 +18,9 @@
 #include <entrain/comm/algorithms/table.hpp>
 #include <entrain/comm/cost_model.hpp>
 #include <entrain/comm/cost_model/fit.hpp>
+#include <entrain/comm/detail/build.hpp>
 #include <entrain/comm/explain.hpp>
 #include <entrain/comm/point_to_point_only.hpp>
-#include <entrain/comm/schedule/execution.hpp>
 #include <entrain/comm/selection.hpp>
 #include <entrain/comm/self.hpp>
 #include <entrain/comm/threads.hpp>
@@ -53,8 +53,6 @@ struct uneven {
     if (c.kind == collective::all_to_all_v) c.receive_counts = receive;
   }
 };
-
-void add_words(const void* a, const void* b, void* to, std::size_t n) { comm::schedule::combine_elements<std::uint32_t, comm::sum>(a, b, to, n); }
 
 }  // namespace
 
@@ -114,7 +112,6 @@ TEST_CASE("every algorithm sends exactly the messages and bytes that it predicts
   for (int p = 1; p <= 8; ++p)
     comm::run_ranks(p, {.deadline = std::chrono::seconds(120)}, [&](comm::threads& world) {
       messages_only messages{world};
-      auto& running = comm::schedule::executions<messages_only>::of_this_thread();
       std::vector<std::uint32_t> in(4096, 1), out(4096, 1);
       for (int k = 0; k < comm::collective_kinds; ++k)
         for (const comm::algorithm* how : comm::algorithms_of(collective(k)))
@@ -123,10 +120,7 @@ TEST_CASE("every algorithm sends exactly the messages and bytes that it predicts
             const uneven counts(c);
             if (!comm::fits(*how, c, true)) continue;
             const comm::traffic before = world.counters();
-            auto& e = running.start(messages, *how, c, {in.data(), out.data(), 4, dtype::u32, add_words});
-            running.wait([&] { return e.complete(); });
-            e.finish();
-            running.give_back(e);
+            comm::detail::start_built<std::uint32_t, comm::sum>(messages, *how, c, in.data(), out.data()).wait();
             const comm::cost expected = how->predict(c);
             const comm::traffic& after = world.counters();
             ++compared;
