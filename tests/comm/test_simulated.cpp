@@ -99,7 +99,8 @@ TEST_CASE("every algorithm of the table takes the time that it predicts", "[simu
           predicted = std::max(predicted, alpha * cost.alphas + double(what.width) * (beta * cost.betas + per_byte_combined * cost.gammas));
         }
         INFO(p << " ranks, " << name_of(how->kind) << ' ' << how->name << ", predicted " << predicted);
-        CHECK(time_of(*how, p, what.count) == Approx(predicted).epsilon(1e-12));
+        const bool is_fit = how == &algorithms::double_binary_tree_all_reduce;  // and says so: up to a quarter off
+        CHECK(time_of(*how, p, what.count) == Approx(predicted).epsilon(is_fit ? 0.25 : 1e-12));
       }
     }
 }
