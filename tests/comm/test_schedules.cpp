@@ -168,12 +168,14 @@ TEST_CASE("Results that are wrong are refused", "[schedule]") {
   ring.keeps_order = true;
   CHECK(says(refusal(ring, all_reduce_of(4, 8)), "operands meet in rank order"));
 
-  const algorithm own_left{collective::all_reduce, "own_left", false,
-                           [](program& s, const problem& c) { exchange(s, c, [&](region a, region own, region out) { s.combine(own, a, out); }); }, predict_doubling};
+  const algorithm own_left{collective::all_reduce, "own_left", false, [](program& s, const problem& c) {
+    exchange(s, c, [&](region a, region own, region out) { s.combine(own, a, out); });
+  }, predict_doubling};
   CHECK(says(refusal(own_left, all_reduce_of(2, 3)), "the same tree on every rank"));
 
-  const algorithm forgets{collective::all_reduce, "forgets", true,
-                          [](program& s, const problem& c) { exchange(s, c, [&](region a, region, region out) { s.copy(a, out); }); }, predict_doubling};
+  const algorithm forgets{collective::all_reduce, "forgets", true, [](program& s, const problem& c) {
+    exchange(s, c, [&](region a, region, region out) { s.copy(a, out); });
+  }, predict_doubling};
   CHECK(says(refusal(forgets, all_reduce_of(2, 3)), "every rank's operand once"));
 
   const algorithm twice{collective::all_reduce, "twice", true, [](program& s, const problem& c) {

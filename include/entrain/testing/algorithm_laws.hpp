@@ -67,8 +67,9 @@ class algorithm_law {
     if (!holds) fail(law + " does not hold", expected, found);
   }
   [[noreturn]] void fail(const std::string& what, const std::string& expected = {}, const std::string& found = {}) const {
-    throw error("law of algorithms", entrain::detail::text(what, ", for ", comm::name_of(how_.kind), " ", how_.name, " with ", what_.size, " ranks, ", what_.count,
-                                                           " elements, root ", what_.root, ", ", what_.ranks_per_node, " ranks a node"), expected, found);
+    const auto which = entrain::detail::text(what, ", for ", comm::name_of(how_.kind), " ", how_.name, " with ", what_.size, " ranks, ", what_.count,
+                                             " elements, root ", what_.root, ", ", what_.ranks_per_node, " ranks a node");
+    throw error("law of algorithms", which, expected, found);
   }
   static std::string text_of_rank(int r) { return entrain::detail::text("another on rank ", r); }
 
@@ -92,7 +93,8 @@ class algorithm_law {
     const auto line = [&](std::uint64_t messages, std::uint64_t elements) {
       return entrain::detail::text(messages, " messages, ", elements, " elements from rank ", c.rank);
     };
-    require(k.messages == sent.messages && k.elements == sent.elements, "predicts what is sent", line(sent.messages, sent.elements), line(k.messages, k.elements));
+    const bool same = k.messages == sent.messages && k.elements == sent.elements;
+    require(same, "predicts what is sent", line(sent.messages, sent.elements), line(k.messages, k.elements));
   }
 
   // Every rank predicts the same time, or ranks would choose differently; all_to_all_v alone knows only its own part and bounds from it.
@@ -106,8 +108,8 @@ class algorithm_law {
     double predicted = time(0);
     const bool variable = what_.kind == comm::collective::all_to_all_v;
     for (int r = 1; r < what_.size; ++r) {
-      require(variable || time(r) == predicted, entrain::detail::text("every rank predicts the same time (", name, ")"), entrain::detail::text(predicted, " (rank 0)"),
-              entrain::detail::text(time(r), " (rank ", r, ")"));
+      require(variable || time(r) == predicted, entrain::detail::text("every rank predicts the same time (", name, ")"),
+              entrain::detail::text(predicted, " (rank 0)"), entrain::detail::text(time(r), " (rank ", r, ")"));
       predicted = std::max(predicted, time(r));
     }
     const bool even = !variable && what_.kind != comm::collective::all_gather_v && what_.count % shared_equally(what_.size) == 0;

@@ -241,7 +241,8 @@ class symbolic_values {
         fail(text("local work has operands of one size (step ", i, ")"), r, text(s.to.count), text(s.from.count, " and ", s.second.count));
       if (s.what == step::kind::combine)
         for (const auto* operand : {&s.from, &s.second})
-          if (overlap(r, *operand, s.to) && index(r, *operand) != index(r, s.to)) fail(text("what is combined does not overlap in part (step ", i, ")"), r, {}, {});
+          if (overlap(r, *operand, s.to) && index(r, *operand) != index(r, s.to))
+            fail(text("what is combined does not overlap in part (step ", i, ")"), r, {}, {});
       return;
     }
     if (s.peer < 0 || s.peer >= what_.size || s.peer == r) fail(text("messages go to another rank (step ", i, ")"), r, {}, text(s.peer));
