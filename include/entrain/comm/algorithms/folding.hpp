@@ -16,7 +16,7 @@ struct folding {
 
   explicit constexpr folding(int size, int of_root = 0) : core(int(std::bit_floor(unsigned(size)))), extra(size - core), root(of_root) {}
 
-  constexpr int steps() const { return std::bit_width(unsigned(core)) - 1; }
+  constexpr int steps() const { return int(std::bit_width(unsigned(core))) - 1; }
   constexpr bool paired(int rank) const { return rank < 2 * extra; }
   constexpr bool folded(int rank) const { return paired(rank) && rank != this->rank(rank / 2); }
   // Position of a rank of the core (or of the one it folds into), and back.

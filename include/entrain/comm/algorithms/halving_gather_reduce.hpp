@@ -18,7 +18,7 @@ namespace entrain::comm::algorithms {
 
 namespace halving_gather {
 // The mirror's step in which a rank gives its block away (-1: the root does not): the highest bit in which it differs from the root.
-constexpr int gives_in(int index, int root) { return std::bit_width(unsigned(index ^ root)) - 1; }
+constexpr int gives_in(int index, int root) { return int(std::bit_width(unsigned(index ^ root))) - 1; }
 
 inline void write_reduce(schedule::program& s, const problem& c) {
   using schedule::region;

@@ -43,7 +43,7 @@ constexpr int parent_of(int v, int m) {
 }
 constexpr int depth_of(layout how, int p) {
   const int m = how == layout::zero_on_top ? p - 1 : p;
-  return (how == layout::zero_on_top) + (m == 0 ? -1 : std::bit_width(unsigned(m)) - 1);
+  return (how == layout::zero_on_top) + int(std::bit_width(unsigned(m))) - 1;
 }
 
 constexpr node node_of(layout how, int rank, int p) {
