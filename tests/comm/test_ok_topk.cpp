@@ -8,7 +8,10 @@
 #include "counted_allocations.hpp"
 #include "ok_topk_cases.hpp"
 #include <entrain/comm/collectives.hpp>
+#include <entrain/comm/point_to_point_only.hpp>
+#include <entrain/comm/reproducible.hpp>
 #include <entrain/comm/self.hpp>
+#include <entrain/comm/sparse_all_reduce.hpp>
 #include <entrain/comm/threads.hpp>
 
 // Ok-Topk: the k largest of a sum over ranks.
@@ -119,4 +122,36 @@ TEST_CASE("Ok-Topk: several in flight in any order, and no allocation after the 
     HOLDS(test::allocations == 0);
   };
   REQUIRE_NOTHROW(comm::run_ranks(3, body));
+}
+
+TEST_CASE("collectives of every kind in flight together end in any order of waiting") {
+  const auto body = [](comm::threads& world) {
+    comm::point_to_point_only messages{world};  // what is native elsewhere is built step by step here
+    using C = decltype(messages);
+    constexpr std::size_t d = 2000;
+    const auto p = std::size_t(world.size());
+    std::vector<float> ones(d, 1.0f), sum(d, 1.0f), fixed(d), x(d);
+    for (std::size_t i = 0; i < d; ++i) x[i] = float(i % 97);
+    comm::ok_top_k<float> sparse(world.size(), d, 20);
+    comm::sparse_stream<float> stream(d);
+    const std::vector<std::uint32_t> indices{1, 7};
+    for (int round = 0; round < 6; ++round) {
+      std::fill(sum.begin(), sum.end(), 1.0f);
+      stream.clear();
+      stream.append({indices, std::span<const float>(ones).first(2)});
+      comm::pending<C> a = comm::start_all_reduce(messages, sum);
+      auto b = comm::start_reproducible_all_reduce(messages, ones, fixed, comm::sum{}, p);
+      auto c = comm::start_sparse_all_reduce(messages, stream);
+      auto e = sparse.start_all_reduce(messages, std::span<const float>(x));
+      switch ((world.rank() + round) % 4) {
+        case 0: a.wait(), b.wait(), c.wait(), e.wait(); break;
+        case 1: e.wait(), c.wait(), b.wait(), a.wait(); break;
+        case 2: c.wait(), a.wait(), e.wait(), b.wait(); break;
+        default: b.wait(), e.wait(), a.wait(), c.wait(); break;
+      }
+      HOLDS(sum[d - 1] == float(p) && fixed[d - 1] == float(p) && stream.value(1) == float(p));
+      HOLDS(sparse.indices().size() > 0 && sparse.values()[0] == float(p) * x[sparse.indices()[0]]);
+    }
+  };
+  for (const int ranks : {2, 3, 5}) REQUIRE_NOTHROW(comm::run_ranks(ranks, {.deadline = std::chrono::seconds(60)}, body));
 }
