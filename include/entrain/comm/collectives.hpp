@@ -278,13 +278,9 @@ void all_to_all_v(C& c, In&& in, std::span<const std::size_t> send, Out&& out, s
   start_all_to_all_v(c, in, send, out, receive).wait();
 }
 
-// Carries on, without waiting, with what this thread has in flight on communicators of this type: to be called now and then in a long computation
-// that collectives shall overlap. True if anything happened.
-template <communicator C>
-bool progress(C&) {
-  if constexpr (native_always<C>) return false;
-  else return schedule::executions<C>::of_this_thread().advance();
-}
+// Carries on, without waiting, with what this thread has in flight: to be called now and then in a long computation that collectives
+// shall overlap. True if anything happened.
+inline bool progress() { return progress_list::of_this_thread().advance(); }
 
 // One value a rank, reduced: `if (comm::all_reduce_value(world, done, comm::minimum{})) ...`.
 template <class C, class T, class Op = sum>

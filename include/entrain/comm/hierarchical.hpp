@@ -114,7 +114,7 @@ class hierarchical {
 
  private:
   request staged(typename hierarchical_detail::operation<C>::stages begin, const typename hierarchical_detail::operation<C>::arguments& with) {
-    auto& op = hierarchical_detail::operations<C>::of_this_thread().take();
+    auto& op = hierarchical_detail::operations<C>::take();
     request handle(op);
     op.on = shared_, op.begin = begin, op.with = with;
     op.start();

@@ -3,12 +3,13 @@
 
 #include <utility>
 
+#include <entrain/comm/progress.hpp>
 #include <entrain/comm/schedule/execution.hpp>
 #include <entrain/comm/traits.hpp>
 
 // What comm::start_... returns: a message or collective under way. test() does not block; wait() returns when it is complete;
-// both make progress with everything that this thread has in flight on communicators of this type, so requests may be waited for in any
-// order. A default one is complete. Destroying an incomplete one waits, unless an exception is passing.
+// both make progress with everything that this thread has in flight (comm/progress.hpp), so requests may be waited for in any order. A
+// default one is complete. Destroying an incomplete one waits, unless an exception is passing.
 
 namespace entrain::comm {
 
@@ -30,8 +31,7 @@ class pending {
   }
 
   bool test() {
-    auto& all = schedule::executions<C>::of_this_thread();
-    if (!all.empty()) all.advance();
+    progress_list::of_this_thread().advance();
     if (!built_) return native_.test();
     if (!built_->complete()) return false;
     finish();
@@ -39,23 +39,25 @@ class pending {
   }
 
   void wait() {
-    auto& all = schedule::executions<C>::of_this_thread();
+    auto& all = progress_list::of_this_thread();
     if (!built_) {
-      if (!all.empty()) all.wait([&] { return native_.test(); });
+      if (!all.empty()) all.wait(unlimited{}, [&] { return native_.test(); });
       return native_.wait();
     }
     while (!built_->complete()) {
       if (all.only(*built_)) built_->block();
-      else all.wait([&] { return built_->complete(); });
+      else all.wait(built_->comm(), [&] { return built_->complete(); });
     }
     finish();
   }
 
  private:
+  struct unlimited {};
+
   void finish() {
     auto& done = *std::exchange(built_, nullptr);
     done.finish();
-    schedule::executions<C>::of_this_thread().give_back(done);
+    schedule::executions<C>::give_back(done);
   }
   void drop() noexcept {
     try {
@@ -63,7 +65,7 @@ class pending {
     } catch (...) {}  // the group has failed, and says so at its next call
     if (!built_) return;
     built_->abandon();
-    schedule::executions<C>::of_this_thread().give_back(*std::exchange(built_, nullptr));
+    schedule::executions<C>::give_back(*std::exchange(built_, nullptr));
   }
 
   typename C::request native_{};
@@ -77,8 +79,15 @@ class pending<C> {
  public:
   pending() = default;
   pending(typename C::request native) : native_(std::move(native)) {}  // NOLINT
-  bool test() { return native_.test(); }
-  void wait() { native_.wait(); }
+  bool test() {
+    progress_list::of_this_thread().advance();
+    return native_.test();
+  }
+  void wait() {
+    auto& others = progress_list::of_this_thread();
+    if (!others.empty()) others.wait(*this, [&] { return native_.test(); });
+    native_.wait();
+  }
 
  private:
   typename C::request native_{};

@@ -38,7 +38,7 @@ template <class T, class Op, class C>
 pending<C> start_built(C& c, const algorithm& how, const problem& what, const T* in, T* out) {
   schedule::operands memory{.in = in, .out = out, .width = sizeof(T), .type = dtype_of<T>::value};
   if constexpr (!std::same_as<Op, no_operation>) memory.combine = &schedule::combine_elements<T, Op>;
-  return pending<C>(schedule::executions<C>::of_this_thread().start(c, how, what, memory));
+  return pending<C>(schedule::executions<C>::start(c, how, what, memory));
 }
 
 // native: called with the communicator, only where it has the collective.

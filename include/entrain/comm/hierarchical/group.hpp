@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <entrain/comm/collectives.hpp>
+#include <entrain/comm/progress.hpp>
 #include <entrain/core/memory.hpp>
 
 // What the copies of a hierarchical communicator share (the groups inside and across nodes, and where every rank is), and the
@@ -71,7 +72,7 @@ inline constexpr int stages_of_all = 3;
 // One collective in flight: three stages, each of which may start something; the next begins when that is complete and the operation
 // before has begun it.
 template <communicator C>
-struct operation {
+struct operation : in_flight {
   struct arguments {
     const void* in = nullptr;
     void* out = nullptr;
@@ -87,13 +88,14 @@ struct operation {
   bool complete = false;
   pending<C> first, second;  // what the stage under way has started
   buffer<std::byte> scratch;
-  operation *previous = nullptr, *next = nullptr;  // of this thread
-  operation *before = nullptr, *after = nullptr;   // of this group, in the order of their start
+  operation *before = nullptr, *after = nullptr;  // of this group, in the order of their start
 
   void start() {
     before = on->latest, after = nullptr, on->latest = this;
     if (before) before->after = this;
     stage = 0, complete = false;
+    move = [](in_flight& self) { return static_cast<operation&>(self).advance(); };
+    const turn mine(*this);
     begin(*this, 0);
     advance();
   }
@@ -115,6 +117,7 @@ struct operation {
     before = after = nullptr;
   }
   void block() {
+    const turn mine(*this);
     first.wait();
     second.wait();
     advance();
@@ -126,44 +129,32 @@ struct operation {
   }
 };
 
-// The operations of this thread, and a pool of them.
+// The operations of this thread: in flight, and for reuse.
 template <communicator C>
 class operations {
  public:
-  static operations& of_this_thread() {
-    thread_local operations all;
-    return all;
+  static operation<C>& take() {
+    auto& free = pool();
+    std::unique_ptr<operation<C>> taken = free.empty() ? std::make_unique<operation<C>>() : std::move(free.back());
+    if (!free.empty()) free.pop_back();
+    progress_list::of_this_thread().add(*taken);
+    return *taken.release();
   }
-  bool empty() const { return !first_; }
-  bool only(const operation<C>& op) const { return first_ == &op && !op.next; }
-
-  operation<C>& take() {
-    if (free_.empty()) free_.push_back(std::make_unique<operation<C>>());
-    operation<C>* op = free_.back().release();
-    free_.pop_back();
-    op->previous = nullptr, op->next = first_;
-    if (first_) first_->previous = op;
-    return *(first_ = op);
-  }
-  void give_back(operation<C>& op) noexcept {
-    (op.previous ? op.previous->next : first_) = op.next;
-    if (op.next) op.next->previous = op.previous;
+  static void give_back(operation<C>& op) noexcept {
+    progress_list::of_this_thread().remove(op);
     if (op.on && !op.complete) op.leave();
     op.on.reset();
     std::unique_ptr<operation<C>> owner(&op);
     try {
-      free_.push_back(std::move(owner));
+      pool().push_back(std::move(owner));
     } catch (...) {}  // freed
-  }
-  bool advance() {
-    bool moved = false;
-    for (auto* op = first_; op; op = op->next) moved |= op->advance();
-    return moved;
   }
 
  private:
-  operation<C>* first_ = nullptr;
-  std::vector<std::unique_ptr<operation<C>>> free_;
+  static std::vector<std::unique_ptr<operation<C>>>& pool() {
+    thread_local std::vector<std::unique_ptr<operation<C>>> free;
+    return free;
+  }
 };
 
 }  // namespace entrain::comm::hierarchical_detail

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <exception>
-#include <thread>
 #include <utility>
 
 #include <entrain/comm/hierarchical/group.hpp>
@@ -34,26 +33,24 @@ class request {
   }
 
   bool test() {
-    auto& all = operations<C>::of_this_thread();
-    if (!all.empty()) all.advance();
+    progress_list::of_this_thread().advance();
     if (!staged_) return plain_.test();
     if (!staged_->complete) return false;
     finish();
     return true;
   }
   void wait() {
-    auto& all = operations<C>::of_this_thread();
-    if (!staged_ && all.empty()) return plain_.wait();
-    // Others in flight must go on as well: another rank may wait for any of them.
-    while (staged_ ? !staged_->complete : !plain_.test()) {
-      if (staged_ && all.only(*staged_)) staged_->block();
-      else if (!all.advance()) std::this_thread::yield();
+    if (!staged_) return plain_.wait();
+    auto& all = progress_list::of_this_thread();
+    while (!staged_->complete) {
+      if (all.only(*staged_)) staged_->block();
+      else all.wait(*staged_->on->world, [&] { return staged_->complete; });
     }
-    if (staged_) finish();
+    finish();
   }
 
  private:
-  void finish() { operations<C>::of_this_thread().give_back(*std::exchange(staged_, nullptr)); }
+  void finish() { operations<C>::give_back(*std::exchange(staged_, nullptr)); }
   void drop() noexcept {
     staged_->first = {}, staged_->second = {};
     finish();

@@ -1,26 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <exception>
 #include <memory>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include <entrain/comm/algorithm.hpp>
 #include <entrain/comm/concepts.hpp>
+#include <entrain/comm/progress.hpp>
 #include <entrain/core/config.hpp>
 #include <entrain/core/dtype.hpp>
-#include <entrain/core/error.hpp>
 #include <entrain/core/memory.hpp>
 
 // Carries out programs (comm/schedule/program.hpp) over a communicator's messages: a round's messages are started together,
-// and each look at them (advance) goes on as far as it can without waiting. All executions of a thread form a list, and
-// waiting for one makes progress with all: ranks may wait for their collectives in any order. Elements travel as bytes.
+// and each look at them (advance) goes on as far as it can without waiting (comm/progress.hpp). Elements travel as bytes.
 //
 // Executions and their memory are pooled a thread: nothing is allocated when a shape has been seen before.
 
@@ -51,13 +48,12 @@ inline constexpr int tags_in_rotation = 1 << 13;
 constexpr int tag_of(std::uint64_t sequence) { return first_internal_tag + 64 + int(sequence % std::uint64_t(tags_in_rotation)); }
 
 template <communicator C>
-class execution {
+class execution : public in_flight {
  public:
-  execution *previous = nullptr, *next = nullptr;  // in the thread's list
-
   // Writes the program and starts its first round. Communicator and operands must stay until it is complete.
   void start(C& c, const algorithm& how, const problem& what, const operands& memory) {
     comm_ = &c, memory_ = memory;
+    move = [](in_flight& self) { return static_cast<execution&>(self).advance(); };
     exceptions_ = std::uncaught_exceptions();
     tag_ = tag_of(c.sequence()++);
     program_.clear();
@@ -67,6 +63,7 @@ class execution {
     at_ = 0;
     if constexpr (requires { c.begin_collective(what.kind, memory.type, what.count, what.root); })
       event_ = c.begin_collective(what.kind, memory.type, what.count, what.root);
+    const turn mine(*this);
     begin_round();
     if (messages_.empty()) advance();
   }
@@ -85,6 +82,7 @@ class execution {
   }
   // Waits for this round's messages, then goes on.
   void block() {
+    const turn mine(*this);
     for (; first_waiting_ < messages_.size(); ++first_waiting_) messages_[first_waiting_].wait();
     work();
     begin_round();
@@ -163,73 +161,31 @@ class execution {
   buffer<std::byte> scratch_;
 };
 
-// The executions of this thread.
+// The executions of this thread, in flight and for reuse.
 template <communicator C>
 class executions {
  public:
-  static executions& of_this_thread() {
-    thread_local executions all;
-    return all;
-  }
-  bool empty() const { return first_ == nullptr; }
-
-  execution<C>& start(C& c, const algorithm& how, const problem& what, const operands& memory) {
-    if (free_.empty()) free_.push_back(std::make_unique<execution<C>>());
-    std::unique_ptr<execution<C>> taken = std::move(free_.back());
-    free_.pop_back();
+  static execution<C>& start(C& c, const algorithm& how, const problem& what, const operands& memory) {
+    auto& free = pool();
+    std::unique_ptr<execution<C>> taken = free.empty() ? std::make_unique<execution<C>>() : std::move(free.back());
+    if (!free.empty()) free.pop_back();
     taken->start(c, how, what, memory);
-    execution<C>* e = taken.release();
-    e->previous = nullptr, e->next = first_;
-    if (first_) first_->previous = e;
-    first_ = e;
-    return *e;
+    progress_list::of_this_thread().add(*taken);
+    return *taken.release();
   }
-  void give_back(execution<C>& e) noexcept {
-    (e.previous ? e.previous->next : first_) = e.next;
-    if (e.next) e.next->previous = e.previous;
+  static void give_back(execution<C>& e) noexcept {
+    progress_list::of_this_thread().remove(e);
     std::unique_ptr<execution<C>> back(&e);
-    if (free_.size() < free_.capacity()) free_.push_back(std::move(back));
-    else keep(std::move(back));
-  }
-
-  // Progress with all; true if anything happened.
-  bool advance() {
-    bool moved = false;
-    for (auto* e = first_; e; e = e->next) moved |= e->advance();
-    return moved;
-  }
-  // Until done() is true; all must be kept going, since another rank may wait for any of them.
-  template <class Done>
-  void wait(Done&& done) {
-    using clock = std::chrono::steady_clock;
-    clock::time_point quiet_since{};
-    while (!done()) {
-      if (advance()) {
-        quiet_since = {};
-        continue;
-      }
-      std::this_thread::yield();
-      if constexpr (requires(C& c) { c.deadline(); }) {
-        if (!first_ || first_->comm().deadline().count() == 0) continue;
-        C& c = first_->comm();
-        const auto now = clock::now();
-        if (quiet_since == clock::time_point{}) quiet_since = now;
-        else if (now - quiet_since > c.deadline())
-          throw communication_error(entrain::detail::text("comm, rank ", c.rank(), " of ", c.size()),
-                                    "collectives in flight made no progress within the deadline");
-      }
-    }
-  }
-  bool only(const execution<C>& e) const { return first_ == &e && !e.next; }
-
- private:
-  void keep(std::unique_ptr<execution<C>> back) noexcept {
     try {
-      free_.push_back(std::move(back));
+      pool().push_back(std::move(back));
     } catch (...) {}  // freed
   }
-  execution<C>* first_ = nullptr;
-  std::vector<std::unique_ptr<execution<C>>> free_;
+
+ private:
+  static std::vector<std::unique_ptr<execution<C>>>& pool() {
+    thread_local std::vector<std::unique_ptr<execution<C>>> free;
+    return free;
+  }
 };
 
 }  // namespace entrain::comm::schedule
