@@ -43,7 +43,7 @@ name=$1
 shift
 [ -e "bench/$name.cpp" ] || [ -e "bench/$name.sh" ] || { echo "there is no benchmark named '$name'; there are:" >&2; list >&2; exit 2; }
 
-cmake/install_packages.sh g++ cmake ninja-build libopenmpi-dev openmpi-bin libdnnl-dev libboost-dev zlib1g-dev ccache?
+cmake/install_packages.sh g++ cmake ninja-build libopenmpi-dev openmpi-bin libdnnl-dev libboost-dev zlib1g-dev libgloo-dev? ccache?
 mkdir -p build
 export ENTRAIN_SOURCE_DIR=$PWD ENTRAIN_BENCH_DIR=$PWD/build/bench/bench
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_rmaps_base_oversubscribe=1

@@ -130,16 +130,28 @@ class engine {
 
   bool try_leave() {
     operation& op = *leave_.current;
-    if (op.twice) {
-      if (!all_past(leave_.slot, &counters::worked, all_worked_)) return false;
-      stages_.collect(op, leave_.slot, leave_.round);
+    if (op.twice && !all_past(leave_.slot, &counters::worked, all_worked_)) return false;
+    if (refills(op)) {
+      stages_.collect_and_stage(op, leave_.slot, leave_.round, stage_.round);
+      own().left.store(leave_.slot + 1, std::memory_order_release);
+      own().entered.store(stage_.slot + 1, std::memory_order_release);
+      stage_.advance(), leave_.advance();
+      return true;
     }
+    if (op.twice) stages_.collect(op, leave_.slot, leave_.round);
     own().left.store(leave_.slot + 1, std::memory_order_release);
     leave_.advance();
     if (leave_.current == &op) return true;
     if (last_ == &op) last_ = nullptr;
     op.done = true;
     return true;
+  }
+
+  // Whether the slot that is left now is the one that is staged next, for the same operation, and nobody else touches it
+  // any more: in shares others read and write it only until they have worked.
+  bool refills(const operation& op) const {
+    return op.how == operation::way::shares && op.what.kind == collective::all_reduce && op.what.in == nowhere &&
+           stage_.current == &op && stage_.slot == leave_.slot + shape_.slots && stage_.round > 0;
   }
 
   // Names this rank's operands where they lie in arenas and are long enough to be read there.

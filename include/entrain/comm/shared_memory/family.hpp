@@ -14,10 +14,10 @@ namespace entrain::comm::shared_memory {
 
 class family {
  public:
-  // ranks: on this node, in the largest group.
-  explicit family(int ranks) : crowded_(ranks > available_cores()) {}
+  // crowded: the largest group has more ranks than cores. The same on all ranks.
+  explicit family(bool crowded) : crowded_(crowded) {}
 
-  bool crowded() const { return crowded_; }  // more ranks than cores: one that waits must let another run
+  bool crowded() const { return crowded_; }  // one that waits must let another run
   void join(engine& one) { engines_.push_back(&one); }
   void part(engine& one) noexcept { engines_.erase(std::remove(engines_.begin(), engines_.end(), &one), engines_.end()); }
   bool idle() const {

@@ -64,8 +64,8 @@ inline std::size_t share_begin(const operation& op, std::size_t bytes, std::size
 }
 
 struct cutting {
-  std::size_t direct = 32 * 1024;       // all_reduce and reduce up to this: everyone combines everything
-  std::size_t chunk = 256 * 1024;       // most bytes that a rank stages in a round; at most the room of a slot
+  std::size_t direct = 8 * 1024;       // all_reduce and reduce up to this: everyone combines everything
+  std::size_t chunk = 128 * 1024;       // most bytes that a rank stages in a round; at most the room of a slot
 };
 
 inline void cut(operation& op, std::size_t ranks, const cutting& limits) {

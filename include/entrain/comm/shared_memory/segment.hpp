@@ -11,7 +11,7 @@
 
 // The memory that a rank shows to the others: three counters, and a ring of slots with a notice and room for operands.
 //
-//   [counters][notice 0 .. notice S-1][room 0][room 1] .. [room S-1]
+//   [counters][notice 0 .. notice S-1] .. [room 0][room 1] .. [room S-1]      the rooms begin on a page
 //
 // Work goes by rounds, numbered from 0 through the life of the group; round k uses slot k modulo S. A rank writes only its
 // own segment (the arenas of arenas.hpp excepted) and reads all. Its counters say how far it has come:
@@ -35,10 +35,10 @@ struct alignas(line) counters {
 struct alignas(line) posted_notice : notice {};
 
 struct shape {
-  std::size_t slots = 4;
+  std::size_t slots = 2;
   std::size_t room = std::size_t(1) << 20;  // bytes of operands in a slot, a multiple of `line`
 
-  std::size_t first_room() const { return sizeof(counters) + slots * sizeof(posted_notice); }
+  std::size_t first_room() const { return (sizeof(counters) + slots * sizeof(posted_notice) + 4095) / 4096 * 4096; }
   std::size_t bytes() const { return first_room() + slots * room; }
 };
 

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <cstdint>
+#include <cstring>
+#include <thread>
 
-#if defined(__linux__) || defined(__APPLE__)
+#if defined(__linux__)
 #include <sched.h>
 #endif
-#include <thread>
 
 // How to pass the time until another rank has come further: look often while it surely runs on another core, and give the
 // core away when it may need ours. A group that has more ranks than cores gives it away at once; others after about 20
@@ -22,13 +26,25 @@ inline void pause() {
 #endif
 }
 
-// Cores that this process may run on.
-inline int available_cores() {
+// The cores that this process may run on, a bit each.
+using core_set = std::array<std::uint64_t, 16>;
+inline core_set own_cores() {
+  core_set out{};
 #if defined(__linux__)
   cpu_set_t cores;
-  if (sched_getaffinity(0, sizeof(cores), &cores) == 0) return CPU_COUNT(&cores);
+  static_assert(sizeof(cores) == sizeof(out));
+  if (sched_getaffinity(0, sizeof(cores), &cores) == 0) {
+    std::memcpy(out.data(), &cores, sizeof(out));
+    return out;
+  }
 #endif
-  return int(std::thread::hardware_concurrency());
+  for (unsigned core = 0; core < std::min(1024u, std::thread::hardware_concurrency()); ++core) out[core / 64] |= std::uint64_t{1} << core % 64;
+  return out;
+}
+inline int count_of(const core_set& cores) {
+  int out = 0;
+  for (const std::uint64_t some : cores) out += std::popcount(some);
+  return out;
 }
 
 class waiting {
