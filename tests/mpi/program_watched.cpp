@@ -67,7 +67,7 @@ std::string expected(const scenario& s) {
     case way::order: return s.ranks == 2 ? "called (all_gather|barrier).*where.*called (barrier|all_gather)" : named + "barrier where .*called all_gather";
     case way::sleep: return rank + " is missing: it has stalled: it sleeps";
     case way::spin: return rank + " is missing: it has stalled: it computes";
-    case way::stop: return rank + " is missing: it has been stopped";
+    case way::stop: return rank + " is missing: it (has been stopped|has fallen silent)";
     case way::kill: return rank + " is missing: it has died|process rank " + std::to_string(s.guilty) + " .*exited on signal 9";
     case way::quit: return rank + " is missing: it has died|process rank " + std::to_string(s.guilty) + " .*exiting improperly";
     case way::exit_code: return rank + " is missing: it (has died|has left)|[Pp]rocess.* rank " + std::to_string(s.guilty) + "|rank " + std::to_string(s.guilty) + " of";

@@ -30,6 +30,7 @@ struct alignas(64) row_head {
   std::atomic<std::uint32_t> mirrored, dead, letter;  // of a rank of another node: what its node says
   std::atomic<std::uint64_t> process_started;
   std::atomic<std::int64_t> since;  // of the state
+  std::atomic<std::int64_t> heard;  // mirrored: when news came last
 };
 
 // How far a rank has come in a group. 0 is no group.
@@ -100,7 +101,8 @@ struct rank_picture {
   presence state = presence::expected;
   std::int64_t since = 0;
   bool dead = false;
-  bool lost = false;  // its node has fallen silent
+  bool lost = false;        // the connection to its node has ended
+  std::int64_t heard = 0;   // of a rank of another node: when news came last
   char letter = 0;  // of process_status
   std::uint64_t written = 0;
   std::vector<line_picture> lines;
@@ -112,6 +114,8 @@ struct rank_picture {
 struct picture {
   std::int64_t now = 0;
   std::vector<rank_picture> all;  // the ranks that are known, in order
+  std::vector<int> unknown;       // ranks of other nodes that have not been heard
+  std::int64_t silence = 0;       // longer without news from another node is not usual
 };
 
 inline bool is_dead(const row_head& head) {
@@ -151,6 +155,7 @@ inline void take_status(const board& from, std::size_t row, rank_picture& one) {
     one.letter = !one.dead && one.process != 0 ? status_of(one.process, one.thread).letter : char(0);
   } else {
     one.dead = head.dead.load(std::memory_order_relaxed) != 0, one.lost = from.is_lost(row);
+    one.heard = head.heard.load(std::memory_order_relaxed);
     one.letter = char(head.letter.load(std::memory_order_relaxed));
   }
 }
@@ -159,7 +164,10 @@ inline void take_status(const board& from, std::size_t row, rank_picture& one) {
 inline picture take_picture(const board& from) {
   picture out;
   for (std::size_t row = 0; row < from.rows(); ++row) {
-    if (!from.is_known(row)) continue;
+    if (!from.is_known(row)) {
+      out.unknown.push_back(int(from.head(row).rank.load(std::memory_order_relaxed)));
+      continue;
+    }
     auto& one = out.all.emplace_back();
     take_picture(from, row, one);
     take_status(from, row, one);

@@ -24,9 +24,9 @@
 #include <entrain/comm/watched/board.hpp>
 
 // Carries rows between the boards of different nodes, a few times a deadline: the first rank of each node sends its node's rows to
-// rank 0's node over TCP, which passes them on. Nothing here blocks, and a node that cannot be reached is as good as unknown: the
-// job does not depend on it. Records are of fixed size, between machines of one kind, and begin with a number drawn for the job, so
-// that what comes from elsewhere is dropped.
+// those of all others over TCP. Nothing here blocks, and a node that cannot be reached is as good as unknown: the job does not
+// depend on it. Records are of fixed size, between machines of one kind, and begin with a number drawn for the job, so that what comes
+// from elsewhere is dropped.
 
 namespace entrain::comm::watched_detail {
 
@@ -41,9 +41,9 @@ struct row_record {
 };
 static_assert(std::is_trivially_copyable_v<row_record>);
 
-// Where rank 0's node listens. IPv4; 0: none.
+// Where a node listens. IPv4; 0: none.
 struct meeting_point {
-  std::uint64_t job = 0;
+  std::uint64_t number = 0;  // drawn; the sum of all is the job's
   std::array<std::uint32_t, 4> address{};
   std::uint16_t port = 0;
 };
@@ -68,7 +68,7 @@ class file_handle {
 
 class courier {
  public:
-  // For rank 0's node: listens.
+  // Listens.
   courier() {
     file_handle socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     sockaddr_in any{};
@@ -79,26 +79,29 @@ class courier {
     where_.port = ntohs(any.sin_port);
     where_.address = own_addresses();
     std::random_device random;
-    where_.job = std::uint64_t(random()) << 32 | random() | 1;
+    where_.number = std::uint64_t(random()) << 32 | random();
     listening_ = std::move(socket);
   }
-  // For the others: will connect.
-  explicit courier(const meeting_point& where) : where_(where), is_hub_(false) {}
-
   const meeting_point& where() const { return where_; }
+  // Where all nodes listen, in one order on all of them, and which of them this is: it will call those before it.
+  void know(const std::vector<meeting_point>& nodes, std::size_t own) {
+    for (const auto& node : nodes) job_ += node.number;
+    for (std::size_t i = 0; i < own; ++i)
+      if (nodes[i].port != 0) targets_.push_back({nodes[i], file_handle(), 0, 0});
+  }
 
-  // One look: takes new connections, reads what has come, and, if `send`, sends the rows.
+  // One look: makes connections, reads what has come, and, if `send`, sends this node's rows. The first news are sent at once.
   void exchange(board& rows, bool send) {
-    if (where_.port == 0) return;
-    if (is_hub_) welcome();
-    else if (lines_.empty()) connect();
+    welcome();
+    for (auto& one : targets_) connect(one);
+    std::erase_if(targets_, [](const target& one) { return one.attempts < 0; });
     for (auto& line : lines_) receive(rows, *line);
     for (auto& line : lines_)
       if (line->lost) forget(rows, *line);
     std::erase_if(lines_, [](const auto& line) { return line->lost; });
-    if (!send) return;
     for (auto& line : lines_) {
-      if (line->out.empty()) write_rows(rows, *line);  // else it is slow: older news first
+      if ((send || !line->greeted) && line->out.empty()) write_rows(rows, *line);  // else it is slow: older news first
+      line->greeted = true;
       flush(*line);
     }
   }
@@ -109,7 +112,12 @@ class courier {
     file_handle socket;
     std::vector<char> in, out;
     std::vector<std::size_t> brought;  // rows that are known from here
-    bool lost = false;
+    bool greeted = false, lost = false;
+  };
+  struct target {
+    meeting_point where;
+    file_handle pending;
+    int attempts, looks;  // attempts < 0: no more
   };
 
   static std::array<std::uint32_t, 4> own_addresses() {
@@ -129,7 +137,7 @@ class courier {
   }
 
   void welcome() {
-    for (;;) {
+    while (listening_) {
       file_handle socket(::accept4(listening_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
       if (!socket) return;
       lines_.push_back(std::make_unique<connection>(std::move(socket)));
@@ -137,31 +145,34 @@ class courier {
   }
 
   // One address after the other, each for some looks; not for ever.
-  void connect() {
-    if (pending_) {
-      pollfd ready{pending_.get(), POLLOUT, 0};
+  void connect(target& to) {
+    if (to.pending) {
+      pollfd ready{to.pending.get(), POLLOUT, 0};
       int failure = 0;
       socklen_t size = sizeof failure;
       if (::poll(&ready, 1, 0) > 0) {
-        if (::getsockopt(pending_.get(), SOL_SOCKET, SO_ERROR, &failure, &size) == 0 && failure == 0) {
-          lines_.push_back(std::make_unique<connection>(std::move(pending_)));
-          pending_ = file_handle();
+        if (::getsockopt(to.pending.get(), SOL_SOCKET, SO_ERROR, &failure, &size) == 0 && failure == 0) {
+          lines_.push_back(std::make_unique<connection>(std::move(to.pending)));
+          to.attempts = -1;
           return;
         }
-      } else if (++looks_ < 20) {
+      } else if (++to.looks < 20) {
         return;
       }
-      pending_ = file_handle();
+      to.pending = file_handle();
     }
-    if (attempts_ >= 3 * int(where_.address.size())) return;
-    const auto address = where_.address[std::size_t(attempts_++) % where_.address.size()];
+    if (to.attempts >= 3 * int(to.where.address.size())) {
+      to.attempts = -1;
+      return;
+    }
+    const auto address = to.where.address[std::size_t(to.attempts++) % to.where.address.size()];
     if (address == 0) return;
     sockaddr_in there{};
-    there.sin_family = AF_INET, there.sin_port = htons(where_.port), there.sin_addr.s_addr = address;
-    pending_ = file_handle(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    looks_ = 0;
-    if (pending_ && ::connect(pending_.get(), reinterpret_cast<sockaddr*>(&there), sizeof there) != 0 && errno != EINPROGRESS)
-      pending_ = file_handle();
+    there.sin_family = AF_INET, there.sin_port = htons(to.where.port), there.sin_addr.s_addr = address;
+    to.pending = file_handle(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    to.looks = 0;
+    if (to.pending && ::connect(to.pending.get(), reinterpret_cast<sockaddr*>(&there), sizeof there) != 0 && errno != EINPROGRESS)
+      to.pending = file_handle();
   }
 
   void receive(board& rows, connection& line) {
@@ -179,7 +190,7 @@ class courier {
     std::size_t at = 0;
     for (row_record r; line.in.size() - at >= sizeof r; at += sizeof r) {
       std::memcpy(static_cast<void*>(&r), line.in.data() + at, sizeof r);
-      if (r.job != where_.job || r.lines > r.line.size() || r.events > r.last.size()) {
+      if (r.job != job_ || r.lines > r.line.size() || r.events > r.last.size()) {
         line.lost = true;
         break;
       }
@@ -212,6 +223,7 @@ class courier {
     head.process.store(r.process, relaxed), head.thread.store(r.thread, relaxed), head.since.store(shifted(r.since), relaxed);
     head.dead.store(r.dead, relaxed), head.letter.store(r.letter, relaxed);
     head.state.store(presence(r.state), std::memory_order_release);
+    head.heard.store(monitor::steady_nanoseconds(), relaxed);
     head.mirrored.store(row_head::known, std::memory_order_release);
   }
 
@@ -222,15 +234,13 @@ class courier {
         rows.head(row).mirrored.store(row_head::lost, std::memory_order_release);
   }
 
-  // All rows that are known here, less those that are known from there.
   void write_rows(const board& rows, connection& line) {
     rank_picture one;
-    for (std::size_t row = 0; row < rows.rows(); ++row) {
-      if (!rows.is_known(row) || rows.is_lost(row) || std::find(line.brought.begin(), line.brought.end(), row) != line.brought.end()) continue;
+    for (std::size_t row = 0; row < rows.own_rows(); ++row) {
       take_picture(rows, row, one);
       take_status(rows, row, one);
       row_record r{};
-      r.job = where_.job, r.rank = std::uint32_t(one.rank), r.process = one.process, r.thread = one.thread;
+      r.job = job_, r.rank = std::uint32_t(one.rank), r.process = one.process, r.thread = one.thread;
       r.state = std::uint32_t(one.state), r.since = one.since, r.dead = one.dead, r.letter = std::uint32_t(std::uint8_t(one.letter));
       r.lines = std::uint32_t(std::min(one.lines.size(), r.line.size()));
       std::copy_n(one.lines.begin(), r.lines, r.line.begin());
@@ -255,9 +265,9 @@ class courier {
   }
 
   meeting_point where_;
-  bool is_hub_ = true;
-  file_handle listening_, pending_;
-  int attempts_ = 0, looks_ = 0;
+  std::uint64_t job_ = 0;
+  file_handle listening_;
+  std::vector<target> targets_;
   std::vector<std::unique_ptr<connection>> lines_;
 };
 

@@ -178,10 +178,12 @@ inline finding disagreement_of(const picture& p, std::size_t at) {
   return {};
 }
 
+inline bool is_silent(const picture& p, const rank_picture& one) { return one.heard != 0 && !one.gone() && p.now - one.heard > p.silence; }
+
 // The events that a rank waits for, oldest first.
-inline std::vector<const event*> awaited(const rank_picture& one) {
+inline std::vector<const event*> awaited(const picture& p, const rank_picture& one) {
   std::vector<const event*> out;
-  if (one.gone() || one.lost) return out;
+  if (one.gone() || one.lost || is_silent(p, one)) return out;
   for (const auto& e : one.events)
     if (e.end == event::awaited) out.push_back(&e);
   return out;
@@ -210,7 +212,7 @@ inline blockers blockers_of(const picture& p, const rank_picture& owner, const e
     if (one.rank == owner.rank) continue;
     const event* call = collective_of(one, e.group, e.sequence);
     if (line->begun < e.sequence) out.ranks.push_back(one.rank);
-    else if (call && !call->ended() && (one.gone() || one.lost || one.stopped() || call->end != event::awaited)) idle.push_back(one.rank);
+    else if (call && !call->ended() && (one.gone() || one.lost || is_silent(p, one) || one.stopped() || call->end != event::awaited)) idle.push_back(one.rank);
   }
   out.elsewhere = seen < size;
   if (out.ranks.empty()) out.ranks = idle;
@@ -223,6 +225,7 @@ inline std::string condition_text(const picture& p, const rank_picture& one) {
   if (one.dead && one.state == presence::left) return "has left (its comm::watched was destroyed), and its process " + std::to_string(one.process) + " has ended";
   if (one.dead) return "has died: its process " + std::to_string(one.process) + " has ended without leaving";
   if (one.lost) return "cannot be heard any more: the first process of its node has ended, or the network between has failed";
+  if (is_silent(p, one)) return "has fallen silent: nothing has been heard from its node for " + seconds_text(p.now - one.heard) + " (stopped, dead, or cut off)";
   if (one.state == presence::expected) return "has not yet come";
   if (one.state == presence::left_by_exception) return "was left by an exception";
   if (one.state == presence::left) return "has left: its comm::watched was destroyed " + seconds_text(p.now - one.since) + " ago";
@@ -266,7 +269,7 @@ inline verdict who_is_missing(const picture& p, const rank_picture& from, const 
   while (!open.empty()) {
     const auto* one = picture_of(p, open.back());
     open.pop_back();
-    const auto waits = one->stopped() ? std::vector<const event*>{} : awaited(*one);
+    const auto waits = one->stopped() ? std::vector<const event*>{} : awaited(p, *one);
     if (waits.empty()) missing.push_back(one->rank);
     else circle.push_back(one->rank);
     for (const auto* w : waits) follow(*one, *w);

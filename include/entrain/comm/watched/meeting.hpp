@@ -50,7 +50,19 @@ class seating {
   std::size_t rows() const { return rows_; }
   std::size_t ranks() const { return all_.size(); }
   bool one_node() const { return rows_ == all_.size(); }
-  bool leads_all() const { return me_ == 0; }
+  // points[r]: where rank r listens, if it leads a node.
+  void introduce(courier& own, const std::vector<meeting_point>& points) const {
+    std::vector<meeting_point> nodes;
+    std::size_t here = 0;
+    for (std::size_t r = 0; r < all_.size(); ++r) {
+      bool first = true;
+      for (std::size_t before = 0; before < r && first; ++before) first = all_[before].node != all_[r].node;
+      if (!first) continue;
+      if (r == me_) here = nodes.size();
+      nodes.push_back(points[r]);
+    }
+    own.know(nodes, here);
+  }
   bool is_here(std::size_t rank) const { return all_[rank].node == all_[me_].node; }
   std::size_t row() const { return row_; }
   bool one_process() const { return one_process_; }
@@ -101,11 +113,9 @@ std::shared_ptr<seat> take_seat(C& inner, const watched_options& options) {
   if (plan.leads_node()) make(true);
   if (plan.leads_node() && dog) name_mirrors(plan, dog->memory());
   std::unique_ptr<courier> carries;
-  if (!plan.one_node() && plan.leads_all()) carries = std::make_unique<courier>();
-  meeting_point where;
-  if (carries) where = carries->where();
-  comm::broadcast(inner, view<meeting_point>(&where, 1), 0);
-  if (!plan.one_node() && plan.leads_node() && !carries) carries = std::make_unique<courier>(where);
+  if (!plan.one_node() && plan.leads_node()) carries = std::make_unique<courier>();
+  const auto points = gather_all(inner, carries ? carries->where() : meeting_point{});
+  if (carries) plan.introduce(*carries, points);
   if (carries && dog) dog->employ(std::move(carries));
   comm::barrier(inner);
   if (plan.leads_process() && !plan.leads_node()) make(false);

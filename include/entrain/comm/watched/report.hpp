@@ -15,7 +15,7 @@ namespace entrain::comm::watched_detail {
 // One line a rank: "rank 1 has waited 2.0 s in all_reduce #12 of 10 f32 (sum); last completed: ...".
 inline std::string rank_line(const picture& p, const rank_picture& one) {
   std::string out = "  rank " + std::to_string(one.rank);
-  const auto waits = awaited(one);
+  const auto waits = awaited(p, one);
   if (waits.empty() || one.stopped()) out += " " + condition_text(p, one);
   if (!one.gone())
     for (std::size_t i = 0; i < waits.size() && i < 4; ++i)

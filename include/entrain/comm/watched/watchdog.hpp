@@ -106,6 +106,7 @@ class watchdog {
     std::uint64_t ticket;
     std::int64_t waited;
     bool seen;
+    int judged = 0;  // looks in a row that found somebody missing
   };
 
   void watch() {
@@ -142,7 +143,10 @@ class watchdog {
     for (auto& s : suspicions_) {
       s.seen = false;
       if (s.waited < options_.deadline.count() * 1'000'000 && !death) continue;
-      if (const auto found = judge(s)) return report(found, int(board_.head(s.row).rank.load(std::memory_order_relaxed)), true);
+      const auto found = judge(s);
+      if (found && ++s.judged < 2) continue;  // looks once more before it speaks
+      if (!found) s.judged = 0;
+      else return report(found, int(board_.head(s.row).rank.load(std::memory_order_relaxed)), true);
     }
     return true;
   }
@@ -160,7 +164,7 @@ class watchdog {
     for (auto ticket = last - std::min<std::uint64_t>(last, ring.capacity()); ticket < last; ++ticket) {
       if (!ring.read(ticket, e) || e.end != event::awaited) continue;
       const auto known = std::find_if(suspicions_.begin(), suspicions_.end(), [&](const suspicion& s) { return s.row == row && s.ticket == ticket; });
-      if (known == suspicions_.end()) suspicions_.push_back({row, ticket, 0, true});
+      if (known == suspicions_.end()) suspicions_.push_back({row, ticket, 0, true, 0});
       else known->waited += elapsed, known->seen = true;
     }
   }
@@ -175,9 +179,15 @@ class watchdog {
     return false;
   }
 
+  picture whole_picture() const {
+    auto out = take_picture(board_);
+    out.silence = 4 * looks_a_delivery * tick_;
+    return out;
+  }
+
   // After the deadline, or a death: is there reason to give up?
   finding judge(const suspicion& s) {
-    const auto p = take_picture(board_);
+    const auto p = whole_picture();
     const auto& one = *picture_of(p, int(board_.head(s.row).rank.load(std::memory_order_relaxed)));
     const event* waiting = nullptr;
     for (const auto& e : one.events)
@@ -196,8 +206,11 @@ class watchdog {
     }
     // A rank that moves is not missing yet; but not for ever: it may be busy with something that never leads here.
     if (!death && (!late || (moves && s.waited < 20 * options_.deadline.count() * 1'000'000))) return {};
-    if (!found && verdict.elsewhere)
-      found.text = "a rank of another node is missing: all of this node are there, or wait for those that are not";
+    if (!found && verdict.elsewhere) {
+      found.guilty = p.unknown;
+      found.text = p.unknown.size() == 1 ? ranks_text(p.unknown) + " is missing" : "one of the " + ranks_text(p.unknown) + " is missing";
+      found.text += ", of which nothing has been heard: on another node; the others have come, or wait in turn";
+    }
     if (found) found.text += "; rank " + std::to_string(one.rank) + " waits in " + describe(p, *waiting);
     return found;
   }
@@ -217,7 +230,7 @@ class watchdog {
       load(row);
       for (const auto partner : partners(p, row)) load(partner);
       if (!disagreement_of(p, row)) continue;
-      const auto whole = take_picture(board_);
+      const auto whole = whole_picture();
       const auto* one = picture_of(whole, p.all[row].rank);
       return disagreement_of(whole, std::size_t(one - whole.all.data()));
     }
@@ -227,7 +240,7 @@ class watchdog {
   bool report(const finding& found, int reporter, bool from_thread) {
     std::uint32_t nobody = 0;
     if (!board_.header().reporter.compare_exchange_strong(nobody, std::uint32_t(reporter) + 1)) return true;
-    const auto p = take_picture(board_);
+    const auto p = whole_picture();
     auto message = message_text(p, reporter, found.text, unmatched(p));
     std::string path;
     if (!options_.dump_directory.empty()) {
