@@ -20,6 +20,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <unistd.h>
@@ -75,7 +76,9 @@ void take_turns(comm::mpi& world, std::vector<contender>& all, std::size_t bytes
     MPI_Barrier(plain);
     const double begin = seconds();
     for (int i = 0; i < batch; ++i) c.call();
-    return (seconds() - begin) / batch;
+    const double took = (seconds() - begin) / batch;
+    if (c.name.rfind("gloo", 0) == 0) std::this_thread::sleep_for(std::chrono::microseconds(300));  // its thread falls asleep
+    return took;
   };
   double round = 0;
   for (int warm = 0; warm < 3; ++warm) {

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Collectives in shared memory against MPI's own and gloo's, on 2 and on 4 processes; the share of the memory's bandwidth
-# builds: allreduce
 #
 # Arguments go to the program: --quick, --largest BYTES, --seconds S (time for one size of one collective).
 set -euo pipefail

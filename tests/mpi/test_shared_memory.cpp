@@ -71,7 +71,7 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) { return a.size
 // Around every limit: none, fewer than ranks, direct and in shares, one chunk, several.
 std::vector<std::size_t> lengths(int ranks, std::size_t width) {
   std::vector<std::size_t> out{0, 1, std::size_t(ranks) - 1, 13, 127, 1024, 4099};
-  for (const std::size_t bytes : {16 * 1024, 32 * 1024, 64 * 1024, 256 * 1024})
+  for (const std::size_t bytes : {8 * 1024, 64 * 1024, 128 * 1024, 256 * 1024})
     for (const std::size_t more : {-1, 0, 1}) out.push_back(bytes / width + more);
   out.push_back(1'300'001 / width);
   return out;

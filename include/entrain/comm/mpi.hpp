@@ -29,7 +29,7 @@
 // a message and a non-zero code (comm/mpi/session.hpp). All collectives are native and nonblocking.
 //
 // Ranks on one node: collectives other than all_to_all_v go through memory that all ranks share (comm/shared_memory/), which
-// takes 4 MiB a rank where it is used. Ranks that do not call the same collective get communication_error there. Groups
+// takes 1/4 MiB a rank and group. Ranks that do not call the same collective get communication_error there. Groups
 // across nodes use MPI's own collectives (MPI_I...). Progress is made by calls of test() and wait() of any request of
 // the group or of one that it was split from or into; with mpi_threads::multiple, of the same group.
 //

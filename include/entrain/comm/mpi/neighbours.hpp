@@ -72,7 +72,7 @@ class neighbours {
   neighbours(MPI_Comm comm, int rank, window memory, const shared_memory::shape& form, std::shared_ptr<shared_memory::family> kin,
              const std::string& where)
       : comm_(comm), memory_(std::move(memory)), family_(std::move(kin)),
-        engine_(rank, bases(memory_), form, cut_for(*family_), where) {
+        engine_(rank, bases(memory_), form, shared_memory::cutting_for(memory_.parts().size()), where) {
     family_->join(engine_);
   }
   // The ranks may be bound to a core each: what counts is how many cores they have together.
@@ -80,10 +80,6 @@ class neighbours {
     auto cores = shared_memory::own_cores();
     MPI_Allreduce(MPI_IN_PLACE, cores.data(), int(cores.size()), MPI_UINT64_T, MPI_BOR, comm);
     return shared_memory::count_of(cores);
-  }
-  // Where a synchronisation is a change of process, fewer of them and longer pieces. Measured on 2 cores.
-  static shared_memory::cutting cut_for(const shared_memory::family& kin) {
-    return kin.crowded() ? shared_memory::cutting{.direct = 32 * 1024, .chunk = 256 * 1024} : shared_memory::cutting{};
   }
   static std::vector<std::byte*> bases(const window& memory) {
     std::vector<std::byte*> out;

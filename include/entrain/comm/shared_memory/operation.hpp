@@ -63,10 +63,15 @@ inline std::size_t share_begin(const operation& op, std::size_t bytes, std::size
   return bytes / unit * r / ranks * unit;
 }
 
+// Measured on two cores with 2 MiB of second-level cache each. Longer chunks leave the caches, shorter ones mean more
+// synchronisations; with many ranks those of all must fit.
 struct cutting {
-  std::size_t direct = 8 * 1024;       // all_reduce and reduce up to this: everyone combines everything
-  std::size_t chunk = 128 * 1024;       // most bytes that a rank stages in a round; at most the room of a slot
+  std::size_t direct = 8 * 1024;   // all_reduce and reduce up to this: everyone combines everything
+  std::size_t chunk = 128 * 1024;  // most bytes that a rank stages in a round; at most the room of a slot
 };
+inline cutting cutting_for(std::size_t ranks) {
+  return ranks <= 2 ? cutting{} : cutting{.chunk = 64 * 1024};
+}
 
 inline void cut(operation& op, std::size_t ranks, const cutting& limits) {
   const std::size_t width = op.what.width;

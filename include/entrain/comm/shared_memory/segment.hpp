@@ -36,7 +36,7 @@ struct alignas(line) posted_notice : notice {};
 
 struct shape {
   std::size_t slots = 2;
-  std::size_t room = std::size_t(1) << 20;  // bytes of operands in a slot, a multiple of `line`
+  std::size_t room = std::size_t(128) << 10;  // bytes of operands in a slot, a multiple of `line`
 
   std::size_t first_room() const { return (sizeof(counters) + slots * sizeof(posted_notice) + 4095) / 4096 * 4096; }
   std::size_t bytes() const { return first_room() + slots * room; }

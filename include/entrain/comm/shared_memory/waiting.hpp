@@ -55,7 +55,7 @@ class waiting {
     ++looks_;
     if (crowded_ || looks_ > patience) {
       std::this_thread::yield();
-      return crowded_ ? looks_ % 4 == 0 : true;
+      return crowded_ ? looks_ % 32 == 0 : true;
     }
     if (looks_ > 32) pause();
     return looks_ % 128 == 0;
