@@ -8,8 +8,9 @@
 //   ... measure ... --again LIST                               only the calls of the list, for longer: replaces times of earlier files
 //
 // bench/calibrate.sh does all of it. A time is the lower quartile over repetitions of the slowest rank's; all ways of a collective take
-// turns. Sizes of the ladder are fitted; --check measures the sizes between them as well, which the fit does not see, and measures
-// again, for longer, where the profile's choice was not the fastest: of many times the shortest is often only the luckiest.
+// turns. Sizes of the ladder are fitted; what lies far from the fit is measured again, for longer. --check measures
+// the sizes between as well, which the fit does not see, and again where the choice was not the fastest: of many times the shortest is often
+// only the luckiest.
 
 #include <algorithm>
 #include <array>
@@ -44,8 +45,8 @@ using comm::collective;
 
 namespace {
 
-constexpr std::array<std::uint64_t, 4> ranges{0, 4096, 65536, 1 << 20};
-constexpr std::array<std::size_t, 4> sizes_for_gamma{2048, 16384, 262144, 4 << 20};
+constexpr std::array<std::uint64_t, 8> ranges{0, 1024, 4096, 16384, 65536, 262144, 1 << 20, 4 << 20};
+constexpr std::array<std::size_t, 8> sizes_for_gamma{512, 2048, 8192, 32768, 131072, 524288, 2 << 20, 8 << 20};  // one a range
 constexpr std::size_t largest = std::size_t(16) << 20;
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -367,7 +368,8 @@ void print_table(const comm::profile& costs) {
   std::printf("%-10s %-15s %-26s %5s   alpha [us], beta, gamma [ns/KiB] from 0, 4 KiB, 64 KiB, 1 MiB\n", "", "", "", "ranks");
   for (const auto& e : costs.entries()) {
     std::printf("%-10s %-15s %-26s %5d  ", e.communicator.c_str(), e.collective.c_str(), e.algorithm.c_str(), e.ranks);
-    for (const auto& r : e.ranges) std::printf("  %7.2f %6.1f %6.1f", r.cost.alpha * 1e6, r.cost.beta * 1024e9, r.cost.gamma * 1024e9);
+    for (std::size_t i = 0; i < e.ranges.size(); i += 2)
+      std::printf("  %7.2f %6.1f %6.1f", e.ranges[i].cost.alpha * 1e6, e.ranges[i].cost.beta * 1024e9, e.ranges[i].cost.gamma * 1024e9);
     std::printf("\n");
   }
 }
@@ -401,8 +403,12 @@ void check_predictions(const comm::profile& costs, const times_read& times) {
 }
 
 // What is lost by going by the profile instead of by the fastest measured time.
-void check_selection(const comm::profile& costs, const times_read& times, const std::string& doubtful) {
-  std::set<std::string> again;
+// A call's line in the list of those to be measured again.
+std::string list_line(const timing& t) {
+  return t.communicator + " " + std::to_string(t.ranks) + " " + std::to_string(int(t.kind)) + " " + std::to_string(t.count) + "\n";
+}
+
+void check_selection(const comm::profile& costs, const times_read& times, std::set<std::string>& again) {
   std::map<std::tuple<std::string, int, collective, std::size_t>, std::vector<const timing*>> calls;
   for (const timing& t : times.all)
     if (t.held_out) calls[{t.communicator, t.ranks, t.kind, t.count}].push_back(&t);
@@ -418,8 +424,7 @@ void check_selection(const comm::profile& costs, const times_read& times, const 
     }
     if (ours <= 0) return;
     losses.push_back(ours / best - 1);
-    if (ours / best > 1.05)
-      again.insert(all[0]->communicator + " " + std::to_string(all[0]->ranks) + " " + std::to_string(int(all[0]->kind)) + " " + std::to_string(all[0]->count) + "\n");
+    if (ours / best > 1.05) again.insert(list_line(*all[0]));
     if (ours / best > 1.1)
       std::printf("  %-10s p = %d  %-15s %8.0f KiB%s: %s %.1f us, but the best %.1f us\n", all[0]->communicator.c_str(), all[0]->ranks, std::string(comm::name_of(all[0]->kind)).c_str(),
                   double(comm::operand_bytes(p.what)) / 1024, native.empty() ? "" : " with native", chosen.built ? std::string(chosen.built->name).c_str() : native.c_str(), ours * 1e6, best * 1e6);
@@ -429,11 +434,6 @@ void check_selection(const comm::profile& costs, const times_read& times, const 
     if (std::any_of(all.begin(), all.end(), [](const timing* t) { return !t->native; })) add(all, "", built_only);
     for (const timing* t : all)
       if (t->native) add(all, t->algorithm, with_native);
-  }
-  if (!doubtful.empty()) {
-    std::ofstream file(doubtful);
-    for (const auto& line : again) file << line;
-    return;
   }
   std::printf("value selection_loss_median %.4f\nvalue selection_loss_p90 %.4f\nvalue selection_loss_max %.4f\n", median(with_native), quantile(with_native, 0.9), quantile(with_native, 1));
   std::printf("value selection_loss_built_median %.4f\nvalue selection_loss_built_p90 %.4f\nvalue selection_loss_built_max %.4f\n", median(built_only), quantile(built_only, 0.9),
@@ -454,7 +454,14 @@ int fit(int argc, char** argv) {
   comm::write_profile(costs, out);
   const comm::profile read = comm::read_profile(out);
   print_table(read);
-  if (check) check_predictions(read, times), check_selection(read, times, doubtful);
+  std::set<std::string> again;  // what no smooth line goes through was disturbed
+  for (const timing& t : times.all)
+    if (!t.held_out && std::fabs(predicted(read, t) / t.seconds - 1) > 0.25) again.insert(list_line(t));
+  if (check) check_predictions(read, times), check_selection(read, times, again);
+  if (!doubtful.empty()) {
+    std::ofstream file(doubtful);
+    for (const auto& line : again) file << line;
+  }
   std::printf("\nwritten to %s; to use it: export ENTRAIN_PROFILE=%s\n", out.c_str(), out.c_str());
   return 0;
 }

@@ -31,9 +31,7 @@ measure() {  # LABEL ARGUMENT...: a file of times for each communicator and numb
   done
 }
 measure 1 "${check[@]}"
-if [ ${#check[@]} -gt 0 ]; then
-  "$program" fit --out "$out" --check --doubtful "$work/list" "$work"/1.* >/dev/null
-  echo "measuring $(wc -l <"$work/list") calls again, whose choice was not the fastest" >&2
-  measure 2 --again "$work/list"
-fi
+"$program" fit --out "$out" "${check[@]}" --doubtful "$work/list" "$work"/1.* >/dev/null
+echo "measuring $(wc -l <"$work/list") calls again, for longer" >&2
+measure 2 --again "$work/list"
 "$program" fit --out "$out" "${check[@]}" "$work"/[12].*
