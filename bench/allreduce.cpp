@@ -72,6 +72,7 @@ void take_turns(comm::mpi& world, std::vector<contender>& all, std::size_t bytes
   const MPI_Comm plain = world.native_handle();
   const int batch = bytes <= 4096 ? 16 : bytes <= 65536 ? 4 : 1;
   const auto once = [&](contender& c) {
+    if (batch > 1) c.call();  // untimed: code and tables are at hand, whoever was before
     std::fill(c.operand.begin(), c.operand.end(), 0.0f);  // stays zero however often it is summed
     MPI_Barrier(plain);
     const double begin = seconds();
@@ -191,10 +192,10 @@ void all_reduce(comm::mpi& world, gloo_world& gloo, const settings& s, std::size
   floats own(n), theirs(n), third(n), from(n), to(n);
   auto arena = world.allocate<float>(n);
   std::vector<contender> all{
+      {"copy", [&] { std::memcpy(to.data(), from.data(), bytes); }, from},  // first: it suffers least if gloo's thread is still awake
       {"ours", [&] { comm::all_reduce(world, own); }, own},
       {"arena", [&] { comm::all_reduce(world, arena.view()); }, arena},
-      {"MPI", [&] { MPI_Allreduce(MPI_IN_PLACE, theirs.data(), int(n), MPI_FLOAT, MPI_SUM, world.native_handle()); }, theirs},
-      {"copy", [&] { std::memcpy(to.data(), from.data(), bytes); }, from}};
+      {"MPI", [&] { MPI_Allreduce(MPI_IN_PLACE, theirs.data(), int(n), MPI_FLOAT, MPI_SUM, world.native_handle()); }, theirs}};
   gloo.add(all, third);
   check_sums(world, all);
   take_turns(world, all, bytes, s.time_for_one);

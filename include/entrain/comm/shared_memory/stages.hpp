@@ -30,7 +30,8 @@ namespace entrain::comm::shared_memory {
 
 class stages {
  public:
-  stages(int rank, const segments& all) : rank_(std::size_t(rank)), ranks_(all.size()), all_(all), inputs_(all.size()), arena_in_(all.size()), arena_out_(all.size()) {}
+  stages(int rank, const segments& all)
+      : rank_(std::size_t(rank)), ranks_(all.size()), all_(all), inputs_(all.size()), arena_in_(all.size()), arena_out_(all.size()) {}
 
   // Where rank r's operands lie in arenas, for the operation that is met now; null: not there.
   void found(std::size_t r, std::byte* in, std::byte* out) { arena_in_[r] = in, arena_out_[r] = out; }

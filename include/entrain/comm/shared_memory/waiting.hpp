@@ -38,7 +38,8 @@ inline core_set own_cores() {
     return out;
   }
 #endif
-  for (unsigned core = 0; core < std::min(1024u, std::thread::hardware_concurrency()); ++core) out[core / 64] |= std::uint64_t{1} << core % 64;
+  for (unsigned core = 0; core < std::min(1024u, std::thread::hardware_concurrency()); ++core)
+    out[core / 64] |= std::uint64_t{1} << core % 64;
   return out;
 }
 inline int count_of(const core_set& cores) {
