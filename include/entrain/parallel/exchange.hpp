@@ -17,6 +17,7 @@
 #include <entrain/core/placement.hpp>
 #include <entrain/parallel/buckets.hpp>
 #include <entrain/parallel/plan.hpp>
+#include <entrain/parallel/shard_sums.hpp>
 
 // The exchange: the place where a compressor's payload meets a communicator's abilities. It turns the partial gradients
 // of p ranks into replicated or sharded ones, bucket by bucket, as their blocks become ready. The payload kind decides the
@@ -42,8 +43,12 @@ class exchange {
 
  public:
   // `spare`: elements that the gradient arena must have beyond the layout.
-  exchange(const parameter_layout& layout, Communicator& comm, Compressor compressor, std::size_t bucket_bytes)
-      : layout_(layout), comm_(comm), compressor_(std::move(compressor)), queue_(layout, cut(layout, comm, bucket_bytes)), requests_(queue_.buckets().size()) {
+  exchange(const parameter_layout& layout, Communicator& comm, Compressor compressor, std::size_t bucket_bytes, std::size_t shards = 0)
+      : layout_(layout), comm_(comm), compressor_(std::move(compressor)), queue_(layout, cut(layout, comm, bucket_bytes)), requests_(queue_.buckets().size()), sums_(comm, shards) {
+    if (shards > 0 && !(identity && !is_sharded))
+      throw usage_error("parallel::data", "shards with a compressor, which encodes what a rank has", "compress::none");
+    for (const auto& b : queue_.buckets()) sums_.add_stretch(b.end - b.begin);
+    sums_.add_stretch(layout.trainable_begin());
     if constexpr (!identity) {
       states_.reserve(layout.blocks().size());
       wire_offset_.resize(layout.blocks().size());
@@ -76,12 +81,25 @@ class exchange {
     progress();
   }
 
+  // Parts of this rank's batch whose gradients are summed one by one in a fixed order; 0: the order is the communicator's.
+  std::size_t shards_here() const { return sums_.on() ? sums_.here() : 0; }
+  // The gradient of a shard that is not this rank's last.
+  void add_shard(std::span<const T> gradient) {
+    for (std::size_t b = 0; b < buckets().size(); ++b) sums_.add(b, stretch(b, gradient));
+    if (layout_.trainable_begin() > 0) sums_.add(buckets().size(), view<const T>(gradient.data(), layout_.trainable_begin()));
+  }
+  // What the layers have observed, in front of the gradients: started by the caller after the last shard.
+  void start_statistics(std::span<T> gradient) { sums_.add_last_and_start(buckets().size(), view<T>(gradient.data(), layout_.trainable_begin())); }
+  void wait_statistics() { sums_.wait(buckets().size()); }
+
   void progress() {
+    sums_.progress();
     for (auto& r : requests_) r.test();
   }
 
   // Ends bucket b's exchange; the gradient arena then holds the sum over ranks, in the part that is returned.
   placed<T, Placement> wait(std::size_t b, std::span<T> gradient) {
+    if (sums_.on()) sums_.wait(b);
     requests_[b].wait();
     const auto [begin, end] = own_range(b);
     if constexpr (!identity) decode(b, begin, end, gradient);
@@ -102,8 +120,8 @@ class exchange {
 
   void add_to(plan& p) const {
     for (const auto& b : queue_.buckets()) {
-      if (identity && !is_sharded && comm_.size() == 1) continue;
-      const std::string_view operation = gathered ? "all_gather" : is_sharded ? "reduce_scatter" : "all_reduce";
+      if (identity && !is_sharded && comm_.size() == 1 && !sums_.on()) continue;
+      const std::string_view operation = sums_.on() ? "reproducible_all_reduce" : gathered ? "all_gather" : is_sharded ? "reduce_scatter" : "all_reduce";
       p.push_back({operation, "gradient", sizeof(wire_type), wire_count(b)});
     }
   }
@@ -159,10 +177,16 @@ class exchange {
       requests_[b] = comm::start_all_gather(comm_, view<const wire_type>(wire_.data() + first, n),
                                             view<wire_type>(gathered_.data() + first * std::size_t(comm_.size()), n * std::size_t(comm_.size())));
     } else if constexpr (identity) {
+      if (sums_.on()) return sums_.add_last_and_start(b, view<T>(gradient.data() + range.begin, range.end - range.begin));
       start_sum(b, view<T>(gradient.data() + range.begin, range.end - range.begin));
     } else {
       start_sum(b, view<wire_type>(wire_.data() + wire_begin(range), wire_count(range)));
     }
+  }
+
+  view<const T> stretch(std::size_t b, std::span<const T> gradient) const {
+    const auto& range = queue_.buckets()[b];
+    return {gradient.data() + range.begin, range.end - range.begin};
   }
 
   template <class W>
@@ -204,6 +228,7 @@ class exchange {
   Compressor compressor_;
   bucket_queue queue_;
   std::vector<request> requests_;
+  shard_sums<T, Communicator> sums_;
   compress::context where_;
   std::vector<compress::state_of<Compressor, T>> states_;
   std::vector<std::size_t> wire_offset_;

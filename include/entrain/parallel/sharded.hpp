@@ -43,7 +43,7 @@ struct sharded {
   struct replica : synchronous_replica<Setup, entrain::sharded> {
     replica(const sharded& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm,
             const typename Setup::compressor& compressor)
-        : synchronous_replica<Setup, entrain::sharded>(p.bucket_bytes, p.accumulate, model, optimizer, comm, compressor) {}
+        : synchronous_replica<Setup, entrain::sharded>(p.bucket_bytes, p.accumulate, 0, model, optimizer, comm, compressor) {}
   };
 
   std::string describe() const { return describe_members("sharded", "bucket_bytes", bucket_bytes, "accumulate", accumulate); }

@@ -39,18 +39,20 @@ class synchronous_replica {
   static constexpr bool is_sharded = std::same_as<Placement, sharded>;
   static constexpr bool whole_after_step = true;  // every rank then holds all parameters, the same on each
 
-  synchronous_replica(std::size_t bucket_bytes, std::size_t accumulate, model_type& model, const optimizer_type& optimizer, communicator_type& comm,
+  synchronous_replica(std::size_t bucket_bytes, std::size_t accumulate, std::size_t shards, model_type& model, const optimizer_type& optimizer, communicator_type& comm,
                       const compressor_type& compressor)
       : accumulate_(accumulate),
         model_(model),
         comm_(comm),
         layout_(model.layout()),
-        exchange_(layout_, comm, compressor, bucket_bytes),
+        exchange_(layout_, comm, compressor, bucket_bytes, shards),
         state_(optimizer, local_size()),
         parameters_(exchange_.arena_size()),
         gradient_(exchange_.arena_size()),
         metrics_(comm),
-        gathers_(is_sharded ? exchange_.buckets().size() : 0) {}
+        gathers_(is_sharded ? exchange_.buckets().size() : 0) {
+    if (shards > 0 && accumulate > 1) throw usage_error("parallel::data", "shards and accumulate: a shard is a micro-batch already", "accumulate of 1", entrain::detail::text(accumulate));
+  }
 
   const parameter_layout& layout() const { return layout_; }
   std::span<T> parameters() { return parameters_.span().first(layout_.size()); }
@@ -90,6 +92,7 @@ class synchronous_replica {
   parallel::plan plan(std::size_t /*global_batch*/ = 0) const {
     parallel::plan p;
     exchange_.add_to(p);
+    if (exchange_.shards_here() > 0 && comm_.size() == 1 && layout_.trainable_begin() > 0) p.push_back({"reproducible_all_reduce", "statistics", sizeof(T), layout_.trainable_begin()});
     if (comm_.size() > 1) {
       p.push_back({"all_reduce", "metrics", sizeof(double), step_metrics<communicator_type>::count});
       if (layout_.trainable_begin() > 0) p.push_back({"all_reduce", "statistics", sizeof(T), layout_.trainable_begin()});
@@ -135,20 +138,28 @@ class synchronous_replica {
 
  private:
   loss_sum backward(const batch_type& batch, const nn::pass& how) {
+    const std::size_t shards = exchange_.shards_here();
     if constexpr (sliceable<batch_type>) {
-      if (accumulate_ > 1) return backward_in_parts(batch, how);
+      if (shards > 0 && batch.samples % shards != 0)
+        throw usage_error("parallel::data", "the batch does not divide into its shards", entrain::detail::text("a multiple of ", shards, " samples a rank"), entrain::detail::text(batch.samples));
+      if (shards > 1) return backward_in_parts(batch, how, shards);
+      if (accumulate_ > 1) return backward_in_parts(batch, how, accumulate_);
+    } else if (shards > 1) {
+      throw usage_error("parallel::data", "a batch that cannot be cut (see slice() in core/batch.hpp) cannot have several shards a rank");
     }
     return backward_once(batch, how, true, true);
   }
 
-  loss_sum backward_in_parts(const batch_type& batch, nn::pass how) requires sliceable<batch_type> {
+  loss_sum backward_in_parts(const batch_type& batch, nn::pass how, std::size_t parts) requires sliceable<batch_type> {
     loss_sum total;
     const std::size_t first = how.first_sample;
-    for (std::size_t i = 0; i < accumulate_; ++i) {
-      const part piece = nth_part(batch.samples, i, accumulate_);
+    const bool apart = exchange_.shards_here() > 0;  // each part's gradient by itself
+    for (std::size_t i = 0; i < parts; ++i) {
+      const part piece = nth_part(batch.samples, i, parts);
       slice(batch, piece.first, piece.count, micro_batch_);
       how.first_sample = first + piece.first;
-      total += backward_once(micro_batch_, how, i == 0, i + 1 == accumulate_);
+      total += backward_once(micro_batch_, how, apart || i == 0, i + 1 == parts);
+      if (apart && i + 1 < parts) exchange_.add_shard(gradient_.span());
     }
     return total;
   }
@@ -172,7 +183,9 @@ class synchronous_replica {
   }
 
   void start_statistics() {
-    if (layout_.trainable_begin() == 0 || comm_.size() == 1) return;
+    if (layout_.trainable_begin() == 0) return;
+    if (exchange_.shards_here() > 0) return exchange_.start_statistics(gradient_.span());
+    if (comm_.size() == 1) return;
     const view<T> observed(gradient_.data(), layout_.trainable_begin());
     statistics_ = comm::start_all_reduce(comm_, view<const T>(observed), observed, comm::sum{});
   }
@@ -198,6 +211,7 @@ class synchronous_replica {
       exchange_.progress();
     }
     const timed waiting(report.exposed_seconds);
+    if (exchange_.shards_here() > 0 && layout_.trainable_begin() > 0) exchange_.wait_statistics();
     statistics_.wait();
     const std::size_t observed = layout_.trainable_begin();
     if (!empty) update_statistics<T>(gradient_.span().first(observed), parameters_.span().first(observed), report.loss.count);
