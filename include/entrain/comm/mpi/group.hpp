@@ -52,7 +52,7 @@ struct group {
       comm.abandon();
       if (near) near->abandon();
     } else if (near && running()) {
-      near->meet_at_end();
+      if (!near->meet_at_end()) comm.abandon();
     }
   }
 

@@ -44,14 +44,22 @@ class neighbours {
   neighbours& operator=(const neighbours&) = delete;
   ~neighbours() { family_->part(engine_); }
 
-  // Before memory that others may still read is given back, which is collective: waits until all ranks come here.
-  void meet_at_end() {
+  // Before memory that others may still read is given back, which is collective: waits until all ranks come here. False:
+  // one has failed and will not; then the memory is abandoned.
+  bool meet_at_end() {
     MPI_Request all;
-    if (MPI_Ibarrier(comm_, &all) != MPI_SUCCESS) return;
+    if (MPI_Ibarrier(comm_, &all) != MPI_SUCCESS) return false;
     shared_memory::waiting idle(family_->crowded());
-    for (int done = 0; MPI_Test(&all, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done; idle.pass()) family_->progress();
+    for (int done = 0; MPI_Test(&all, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done; idle.pass()) {
+      if (engine_.lost_rank() >= 0) return memory_.abandon(), false;
+      family_->progress();
+    }
+    return true;
   }
-  void abandon() { memory_.abandon(); }
+  void abandon() {
+    engine_.give_up();
+    memory_.abandon();
+  }
 
   shared_memory::engine& engine() { return engine_; }
   const std::shared_ptr<shared_memory::family>& kin() const { return family_; }
@@ -61,6 +69,7 @@ class neighbours {
     while (!op.done) {
       if (engine_.progress()) idle.progressed();
       else if (idle.pass()) {
+        if (const int lost = engine_.lost_rank(); lost >= 0 && !engine_.progress()) engine_.raise_lost(lost);
         family_->progress();
         int waiting = 0;
         MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, comm_, &waiting, MPI_STATUS_IGNORE);

@@ -64,7 +64,7 @@ class arena {
       memory_.abandon();
       return;
     }
-    group_->near->meet_at_end();
+    if (!group_->near->meet_at_end()) memory_.abandon();
     group_->near->engine().places().remove(number_);
   }
 

@@ -70,6 +70,19 @@ class engine {
     return moved;
   }
 
+  // This rank has failed. All that waits for it here ends.
+  void give_up() { own().gone.store(1, std::memory_order_release); }
+  // A rank that has, or -1. Ask before progress(): what it did before it failed is then seen.
+  int lost_rank() const {
+    for (std::size_t r = 0; r < all_.size(); ++r)
+      if (all_[r].progress().gone.load(std::memory_order_acquire) != 0) return int(r);
+    return -1;
+  }
+  [[noreturn]] void raise_lost(int rank) {
+    failed_ = true;
+    throw communication_error(where_, entrain::detail::text("rank ", rank, " has failed and takes no further part"));
+  }
+
  private:
   // Where a stage is: its next round, in the count of the group and in that of the operation.
   struct cursor {

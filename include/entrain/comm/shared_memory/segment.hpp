@@ -19,6 +19,7 @@
 //   entered   rounds for which its notice and operands lie in its slots
 //   worked    rounds for which it has read the others' operands and its results, if others want them, lie in its slots
 //   left      rounds of which it reads nothing any more: their slots may be written again once all have left
+//   gone      1 when it has failed and takes no further part: who waits for it gives up
 //
 // They only grow. Each is stored with release after the writes (or reads) that it announces, and loaded with acquire
 // before the reads (or writes) that rely on it: so no lock, no read-modify-write, and each line has one writer.
@@ -29,7 +30,7 @@ namespace entrain::comm::shared_memory {
 inline constexpr std::size_t line = 128;  // two cache lines: processors fetch them in pairs
 
 struct alignas(line) counters {
-  std::atomic<std::uint64_t> entered{0}, worked{0}, left{0};
+  std::atomic<std::uint64_t> entered{0}, worked{0}, left{0}, gone{0};
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 };
 struct alignas(line) posted_notice : notice {};
