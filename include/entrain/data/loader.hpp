@@ -157,7 +157,7 @@ template <dataset Dataset> class loader {
     while (filled_.load(std::memory_order_acquire) == wanted) filled_.wait(wanted, std::memory_order_acquire);
     current_ = &slots_[count_ % slots_.size()];
     ++count_;
-    taken_.store(std::uint32_t(count_) & count_mask, std::memory_order_release);
+    taken_.store(std::uint32_t(count_) & count_mask);  // sequentially consistent: notify_one must not look for a waiter before this is seen
     taken_.notify_one();
   }
 

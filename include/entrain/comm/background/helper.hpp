@@ -31,7 +31,7 @@ class helper {
     pending<C> (*start)(C&, const std::byte*) = nullptr;
     pending<C> running;
     std::exception_ptr error;
-    std::atomic<bool> done{true};
+    std::atomic<int> done{1};  // of the size that the system can wait for by itself
   };
 
   explicit helper(C inner) : inner_(std::move(inner)), thread_([this] { run(); }) {}
@@ -52,7 +52,7 @@ class helper {
     slot& s = take();
     ::new (static_cast<void*>(s.call)) Call(call);
     s.start = [](C& c, const std::byte* memory) -> pending<C> { return (*std::launder(reinterpret_cast<const Call*>(memory)))(c); };
-    s.done.store(false, std::memory_order_relaxed);
+    s.done.store(0, std::memory_order_relaxed);
     const auto at = posted_.load(std::memory_order_relaxed);
     while (at - taken_.load(std::memory_order_acquire) == queue_.size()) std::this_thread::yield();
     queue_[at % queue_.size()] = &s;
@@ -121,7 +121,7 @@ class helper {
     }
   }
   static void finish(slot& s) noexcept {
-    s.done.store(true, std::memory_order_release);
+    s.done.store(1);  // sequentially consistent: notify_one looks for waiters, and must not look before this is seen
     s.done.notify_one();
   }
 
@@ -149,7 +149,7 @@ class request {
   }
   ~request() {
     if (!slot_) return;
-    slot_->done.wait(false, std::memory_order_acquire);  // the helper still uses the memory
+    slot_->done.wait(0, std::memory_order_acquire);  // the helper still uses the memory
     slot_->error = nullptr;
     by_->give_back(*slot_);
   }
@@ -162,7 +162,7 @@ class request {
   }
   void wait() {
     if (!slot_) return;
-    slot_->done.wait(false, std::memory_order_acquire);
+    slot_->done.wait(0, std::memory_order_acquire);
     finish();
   }
 
