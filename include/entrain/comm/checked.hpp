@@ -45,6 +45,7 @@ class checked {
   static constexpr std::string_view name = "checked";
   using request = checked_detail::guarded;
   struct abilities {
+    static constexpr bool best = true;  // nothing may go past the comparison
     template <collective, class T, class Op, class Space>
     static constexpr bool native = element<T> && Space::host_accessible;
   };

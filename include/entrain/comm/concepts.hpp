@@ -44,8 +44,10 @@ struct traffic {
   std::uint64_t wire_bytes = 0;
 };
 
-// Tags below this are the user's; the library's own begin here.
+// Tags below this are the user's; the library's own begin here: 256 for agreements and traces of comm/, 256 for parallel policies, and from
+// first_rotating_tag on those that collectives built from messages take by turns, up to the largest that every MPI has.
 inline constexpr int first_internal_tag = 1 << 14;
+inline constexpr int first_rotating_tag = first_internal_tag + 512;
 
 template <class R>
 concept request_handle = std::movable<R> && std::default_initializable<R> && requires(R r) {

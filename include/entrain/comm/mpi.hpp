@@ -77,6 +77,8 @@ class mpi {
   bool shares_memory() const { return bool(group_->near); }
   // Which way a collective of this many bytes goes here.
   std::string_view native_name(collective kind, std::size_t bytes) const;
+  // What the costs of this group are called in profiles (comm/cost_model.hpp).
+  std::string_view cost_name() const { return group_->uses_shared_memory && !shares_memory() && size() > 1 ? "mpi over a network" : name; }
   // Memory for operands, zeroed, which is this rank's to use and which the others read and write where it lies, without
   // a copy in between, if all ranks of a long collective (all_reduce, reduce_scatter, all_gather, broadcast) keep their
   // operands in such memory. All ranks call this, also with different sizes, and destroy what they got, in the same

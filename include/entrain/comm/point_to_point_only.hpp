@@ -10,6 +10,7 @@
 
 #include <entrain/comm/algorithm.hpp>
 #include <entrain/comm/concepts.hpp>
+#include <entrain/comm/selection.hpp>
 
 // A communicator whose native collectives are hidden, so that all of them are built from messages by comm/algorithms/:
 // for testing and measuring the algorithms, and the least that a new back-end must offer.
@@ -54,6 +55,15 @@ class point_to_point_only {
     part.own_ = std::make_shared<C>(inner_->split(colour, key));
     part.inner_ = part.own_.get();
     return part;
+  }
+  std::string_view cost_name() const { return cost_name_of(std::as_const(*inner_)); }
+  int ranks_per_node() const { return ranks_per_node_of(std::as_const(*inner_)); }
+  // How a watchdog ends the job, where the wrapped one knows better than to exit.
+  template <class... Why>
+  void break_off(Why&&... why)
+    requires requires(C& c) { c.break_off(std::forward<Why>(why)...); }
+  {
+    inner_->break_off(std::forward<Why>(why)...);
   }
   template <class T, class Space>
   request start_send(view<const T, Space> data, int peer, int tag) { return inner_->start_send(data, peer, tag); }

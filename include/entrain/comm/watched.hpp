@@ -222,6 +222,8 @@ class watched {
   auto native_name(Arguments... a) const {
     return std::as_const(*inner_).native_name(a...);
   }
+  std::string_view cost_name() const { return cost_name_of(std::as_const(*inner_)); }
+  int ranks_per_node() const { return ranks_per_node_of(std::as_const(*inner_)); }
   template <class T>
     requires requires(C& c, std::size_t n) { c.template allocate<T>(n); }
   auto allocate(std::size_t n) {

@@ -74,4 +74,11 @@ void require_agreement(Communicator& comm, std::string_view where, const std::ve
   compare_facts(where, facts, all);
 }
 
+// Before the first collective, by plain messages: with other costs ranks would choose other algorithms, also for the comparison.
+template <class Communicator>
+void require_same_costs(Communicator& comm) {
+  if constexpr (!comm::native_always<Communicator>)
+    if (comm.size() > 1) comm::agree_on_profile(comm);
+}
+
 }  // namespace entrain::detail

@@ -79,6 +79,7 @@ class composed_trainer<true, P...> {
   // First values of the parameters, from a seed; forgets nothing else.
   void initialise(std::uint64_t seed) {
     model_.initialise(replica_.parameters(), seed);
+    require_same_costs(comm());
     require_agreement(comm(), "trainer", agreed_facts(replica_.layout(), replica_.plan(comm().size() * 64), std::span<const value_type>(replica_.parameters())));
   }
 

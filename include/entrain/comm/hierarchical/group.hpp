@@ -39,6 +39,7 @@ struct layout {
 
 template <communicator C>
 layout meet(C& world, int number) {
+  if constexpr (!native_always<C>) comm::agree_on_profile(world);
   std::vector<int> numbers(static_cast<std::size_t>(world.size()));
   comm::all_gather(world, view<const int>(&number, 1), numbers);
   return layout(numbers, world.rank());

@@ -45,7 +45,7 @@ struct operands {
 
 // Tags of collectives built from messages: those in flight at the same time differ, and all ranks of a group count alike.
 inline constexpr int tags_in_rotation = 1 << 13;
-constexpr int tag_of(std::uint64_t sequence) { return first_internal_tag + 64 + int(sequence % std::uint64_t(tags_in_rotation)); }
+constexpr int tag_of(std::uint64_t sequence) { return first_rotating_tag + int(sequence % std::uint64_t(tags_in_rotation)); }
 
 template <communicator C>
 class execution : public in_flight {
