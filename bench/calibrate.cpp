@@ -5,6 +5,7 @@
 //   calibrate measure threads RANKS [--check] [--quick]        times, a line each, to standard output
 //   mpirun -n RANKS calibrate measure mpi [--check] [--quick]
 //   calibrate fit --out PROFILE [--check] [--doubtful LIST] TIMES...     the profile; with --check how well it predicts and chooses
+//                                                              --pictures FOLDER: which all-reduce wins where, as SVG
 //   ... measure ... --again LIST                               only the calls of the list, for longer: replaces times of earlier files
 //
 // bench/calibrate.sh does all of it. A time is the lower quartile over repetitions of the slowest rank's; all ways of a collective take
@@ -35,6 +36,7 @@
 #include <entrain/comm/point_to_point_only.hpp>
 #include <entrain/comm/selection.hpp>
 #include <entrain/comm/threads.hpp>
+#include <entrain/monitor/svg.hpp>
 #if ENTRAIN_WITH_MPI
 #include <entrain/comm/mpi.hpp>
 #endif
@@ -440,14 +442,42 @@ void check_selection(const comm::profile& costs, const times_read& times, std::s
               quantile(built_only, 1));
 }
 
+// Which all-reduce wins where: measured here, and predicted for many ranks that are equally far from each other.
+void draw(const times_read& times, const std::string& folder) {
+  namespace svg = en::monitor::svg;
+  std::map<std::pair<std::string, int>, std::map<std::string, std::map<double, double>>> measured;
+  for (const timing& t : times.all)
+    if (t.kind == collective::all_reduce && t.count > 0) measured[{t.communicator, t.ranks}][t.algorithm][double(t.count) * 4] = t.seconds * 1e6;
+  for (const auto& [key, lines] : measured) {
+    svg::line_chart chart{.title = "All-reduce, " + std::to_string(key.second) + " ranks on comm::" + key.first, .x_label = "bytes", .y_label = "microseconds", .log_x = true, .log_y = true};
+    for (const auto& [algorithm, points] : lines) {
+      std::vector<double> xs, ys;
+      for (const auto& [x, y] : points) xs.push_back(x), ys.push_back(y);
+      chart.add(algorithm, xs, ys);
+    }
+    chart.write_svg(folder + "/all_reduce_" + key.first + "_" + std::to_string(key.second) + ".svg");
+  }
+  svg::line_chart chart{.title = "All-reduce, 96 ranks, 1 us and 10 GB/s (predicted)", .x_label = "bytes", .y_label = "microseconds", .log_x = true, .log_y = true};
+  for (const comm::algorithm* a : comm::algorithms_of(collective::all_reduce)) {
+    std::vector<double> xs, ys;
+    for (std::size_t count = 64; count <= (std::size_t(64) << 20); count *= 2) {
+      const comm::cost k = a->predict({.kind = collective::all_reduce, .size = 96, .count = count, .width = 4, .ranks_per_node = 8});
+      xs.push_back(double(count) * 4), ys.push_back(k.alphas + 4 * k.betas / 1e4);  // microseconds: 1 each, 1e-4 a byte
+    }
+    chart.add(std::string(a->name), xs, ys);
+  }
+  chart.write_svg(folder + "/all_reduce_96_ranks.svg");
+}
+
 int fit(int argc, char** argv) {
-  std::string out = "cost_profile.json", doubtful;
+  std::string out = "cost_profile.json", doubtful, pictures;
   bool check = false;
   times_read times;
   for (int i = 2; i < argc; ++i) {
     if (!std::strcmp(argv[i], "--check")) check = true;
     else if (!std::strcmp(argv[i], "--out") && i + 1 < argc) out = argv[++i];
     else if (!std::strcmp(argv[i], "--doubtful") && i + 1 < argc) doubtful = argv[++i];
+    else if (!std::strcmp(argv[i], "--pictures") && i + 1 < argc) pictures = argv[++i];
     else read_times(argv[i], times);
   }
   const comm::profile costs = fit(times);
@@ -458,6 +488,7 @@ int fit(int argc, char** argv) {
   for (const timing& t : times.all)
     if (!t.held_out && std::fabs(predicted(read, t) / t.seconds - 1) > 0.25) again.insert(list_line(t));
   if (check) check_predictions(read, times), check_selection(read, times, again);
+  if (!pictures.empty()) draw(times, pictures);
   if (!doubtful.empty()) {
     std::ofstream file(doubtful);
     for (const auto& line : again) file << line;

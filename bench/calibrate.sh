@@ -4,17 +4,18 @@
 # What messages cost on this machine, as a profile that chooses algorithms; --check: how well it predicts
 # builds: calibrate
 #
-# bench/run.sh calibrate [--out PROFILE] [--check] [--quick] [--ranks "2 4"]
+# bench/run.sh calibrate [--out PROFILE] [--check] [--quick] [--ranks "2 4"] [--pictures FOLDER]
 # --check also measures sizes that the fit does not see (twice the time); --quick is for trying it out.
 set -euo pipefail
-out=$ENTRAIN_SOURCE_DIR/build/cost_profile.json ranks="2 4" check=() quick=()
+out=$ENTRAIN_SOURCE_DIR/build/cost_profile.json ranks="2 4" check=() quick=() pictures=()
 while [ $# -gt 0 ]; do
   case $1 in
     --out) out=$2; shift ;;
     --ranks) ranks=$2; shift ;;
     --check) check=(--check) ;;
     --quick) quick=(--quick) ;;
-    *) echo "calibrate: unknown argument $1; there are --out FILE, --ranks \"2 4\", --check, --quick" >&2; exit 2 ;;
+    --pictures) pictures=(--pictures "$2"); shift ;;
+    *) echo "calibrate: unknown argument $1; there are --out FILE, --ranks \"2 4\", --pictures FOLDER, --check, --quick" >&2; exit 2 ;;
   esac
   shift
 done
@@ -34,4 +35,4 @@ measure 1 "${check[@]}"
 "$program" fit --out "$out" "${check[@]}" --doubtful "$work/list" "$work"/1.* >/dev/null
 echo "measuring $(wc -l <"$work/list") calls again, for longer" >&2
 measure 2 --again "$work/list"
-"$program" fit --out "$out" "${check[@]}" "$work"/[12].*
+"$program" fit --out "$out" "${check[@]}" "${pictures[@]}" "$work"/[12].*
