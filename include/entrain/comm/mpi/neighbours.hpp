@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 #include <entrain/comm/mpi/window.hpp>
 #include <entrain/comm/shared_memory/engine.hpp>
 #include <entrain/comm/shared_memory/family.hpp>
+#include <entrain/comm/shared_memory/foreign.hpp>
 #include <entrain/comm/shared_memory/waiting.hpp>
 
 // A group of ranks that are all on one node: its shared window, the engine that works in it, and how to wait.
@@ -38,7 +40,9 @@ class neighbours {
     if (!memory) return nullptr;
     shared_memory::segment::construct(memory.parts()[std::size_t(rank)].base, form);
     MPI_Barrier(comm);
-    return std::unique_ptr<neighbours>(new neighbours(comm, rank, std::move(memory), form, std::move(kin), where));
+    std::unique_ptr<neighbours> made(new neighbours(comm, rank, std::move(memory), form, std::move(kin), where));
+    if (auto processes = processes_to_read(comm, ranks, rank); !processes.empty()) made->engine_.allow_fetching(std::move(processes));
+    return made;
   }
   neighbours(const neighbours&) = delete;
   neighbours& operator=(const neighbours&) = delete;
@@ -83,6 +87,27 @@ class neighbours {
       : comm_(comm), memory_(std::move(memory)), family_(std::move(kin)),
         engine_(rank, bases(memory_), form, shared_memory::cutting_for(memory_.parts().size()), where) {
     family_->join(engine_);
+  }
+  // The processes of all ranks, if each can read the memory of all others; else nothing.
+  static std::vector<int> processes_to_read(MPI_Comm comm, int ranks, int rank) {
+    struct offer {
+      long long process, word, address;
+    };
+    const long long word = 0x656e747261696e00 + rank;
+    const offer mine{shared_memory::own_process(), word, static_cast<long long>(reinterpret_cast<std::uintptr_t>(&word))};
+    std::vector<offer> all(static_cast<std::size_t>(ranks));
+    MPI_Allgather(&mine, 3, MPI_LONG_LONG, all.data(), 3, MPI_LONG_LONG, comm);
+    int able = 1;
+    std::vector<int> processes;
+    for (const offer& one : all) {
+      long long seen = 0;
+      const int why = shared_memory::read_foreign(int(one.process), std::uint64_t(one.address), reinterpret_cast<std::byte*>(&seen), sizeof seen);
+      if (why != 0 || seen != one.word) able = 0;
+      processes.push_back(int(one.process));
+    }
+    MPI_Allreduce(MPI_IN_PLACE, &able, 1, MPI_INT, MPI_MIN, comm);  // also: nobody leaves, and his word with him, before all have read
+    if (!able) processes.clear();
+    return processes;
   }
   // The ranks may be bound to a core each: what counts is how many cores they have together.
   static int cores_of_all(MPI_Comm comm) {

@@ -5,12 +5,14 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <entrain/comm/shared_memory/arenas.hpp>
+#include <entrain/comm/shared_memory/foreign.hpp>
 #include <entrain/comm/shared_memory/operation.hpp>
 #include <entrain/comm/shared_memory/segment.hpp>
 #include <entrain/comm/shared_memory/stages.hpp>
@@ -39,6 +41,8 @@ class engine {
   // Whether elements of this width can be staged at all.
   bool takes(std::size_t width) const { return width * all_.size() <= limits_.chunk; }
   arenas& places() { return arenas_; }
+  // All ranks may read each other's memory, and these are their processes; all say so, or none.
+  void allow_fetching(std::vector<int> processes) { processes_ = std::move(processes); }
   bool idle() const { return !leave_.current; }
 
   // Enters the operation in the queue; it completes by progress(). Give it back when it is done.
@@ -46,8 +50,9 @@ class engine {
     operation& op = take();
     static_cast<call&>(op) = what;
     op.done = false, op.next = nullptr, op.number = started_++;
-    cut(op, all_.size(), limits_);
-    look_in_arenas(op);
+    cut(op, all_.size(), limits_, !processes_.empty() && arenas_.empty());
+    if (fetchable(op)) op.what.out = reinterpret_cast<std::uintptr_t>(op.in);
+    if (op.how != operation::way::fetch) look_in_arenas(op);
     if (last_) last_->next = &op;
     last_ = &op;
     for (cursor* c : {&stage_, &work_, &leave_})
@@ -124,7 +129,7 @@ class engine {
     if (op.undecided && stage_.round > 0) return false;  // how many rounds there are is known when all have met
     if (stage_.slot >= shape_.slots && !all_past(stage_.slot - shape_.slots, &counters::left, all_left_)) return false;
     if (stage_.round == 0) static_cast<notice&>(all_[std::size_t(rank_)].post(stage_.slot)) = op.what;
-    if (op.what.in == nowhere) stages_.stage(op, stage_.slot, stage_.round);
+    if (op.what.in == nowhere && op.how != operation::way::fetch) stages_.stage(op, stage_.slot, stage_.round);
     own().entered.store(stage_.slot + 1, std::memory_order_release);
     stage_.advance();
     return true;
@@ -135,6 +140,7 @@ class engine {
     if (!all_past(work_.slot, &counters::entered, all_entered_)) return false;
     if (work_.round == 0) meet(op, work_.slot);
     if (op.how == operation::way::arena) stages_.work_in_arenas(op);
+    else if (op.how == operation::way::fetch) fetch(op, work_.slot);
     else stages_.work(op, work_.slot, work_.round);
     if (op.twice) own().worked.store(work_.slot + 1, std::memory_order_release);
     work_.advance();
@@ -176,6 +182,23 @@ class engine {
     if (op.what.kind == collective::all_reduce) op.what.out = arenas_.name_of(op.out, op.piece, rank_);
   }
 
+  bool fetchable(const operation& op) const { return !processes_.empty() && may_be_fetched(op.what.kind, all_.size()) && op.piece > limits_.fetch; }
+  // Reads the others' operands straight from their memory into its output.
+  void fetch(const operation& op, std::uint64_t slot) {
+    const auto from = [&](std::size_t q, std::byte* to) {
+      if (const int why = read_foreign(processes_[q], notice_of(q, slot).out, to, op.piece)) {
+        failed_ = true;
+        throw communication_error(where_, entrain::detail::text("cannot read the memory of rank ", q, ": ", std::strerror(why)));
+      }
+    };
+    const std::size_t own = std::size_t(rank_);
+    copy_bytes(op.in, op.out + own * op.piece, op.piece);
+    for (std::size_t next = 1; next < all_.size(); ++next) {
+      const std::size_t q = (own + next) % all_.size();
+      from(q, op.out + q * op.piece);
+    }
+  }
+
   void meet(operation& op, std::uint64_t slot) {
     for (std::size_t r = 0; r < all_.size(); ++r)
       if (!notice_of(r, slot).agrees_with(op.what)) disagree(op, r, slot);
@@ -183,7 +206,7 @@ class engine {
   }
 
   // Now that all have met: the whole at once if everything that others touch lies in arenas; else round by round, but
-  // what lies there is read there, and who shows it stays until he has been read.
+  // what lies there is read there, and who shows it stays until he has been read. What can be fetched is.
   void decide(operation& op, std::uint64_t slot) {
     const auto kind = op.what.kind;
     bool all = true, some = false;
@@ -191,13 +214,14 @@ class engine {
       const notice& theirs = notice_of(r, slot);
       const bool reads = kind != collective::broadcast || op.what.root == int(r), writes = kind == collective::all_reduce;
       stages_.found(r, theirs.in == nowhere ? nullptr : arenas_.address_of(theirs.in, int(r)),
-                    theirs.out == nowhere ? nullptr : arenas_.address_of(theirs.out, int(r)));
+                    !writes || theirs.out == nowhere ? nullptr : arenas_.address_of(theirs.out, int(r)));
       some |= theirs.in != nowhere;
       all &= (!reads || theirs.in != nowhere) && (!writes || theirs.out != nowhere);
     }
-    if (all) {
+    if (all || fetchable(op)) {
       if (stage_.current == &op) stage_.current = op.next, stage_.round = 0;  // it would have had more rounds to stage
-      op.how = operation::way::arena, op.rounds = 1;
+      op.how = all ? operation::way::arena : operation::way::fetch, op.rounds = 1;
+      some = true;
     }
     op.some_in_arenas = some;
     op.twice |= some;
@@ -220,6 +244,7 @@ class engine {
   segments all_;
   stages stages_;
   arenas arenas_;
+  std::vector<int> processes_;  // empty: their memory is their own
   bool failed_ = false;
   cursor stage_, work_, leave_;
   std::uint64_t all_entered_ = 0, all_worked_ = 0, all_left_ = 0;  // rounds past which all have been seen

@@ -28,7 +28,8 @@ struct notice {
   std::uint64_t count = 0;      // elements of one rank's part where parts are equal, else of the whole
   std::uint64_t operation = 0;  // hash of the reduction's name; 0: none
   std::uint64_t layout = 0;     // hash of the counts of all_gather_v
-  // Where the operands lie if all of them lie in arenas that the others can read (arenas.hpp); differs from rank to rank.
+  // Where the operands lie if all of them lie in arenas that the others can read (arenas.hpp); differs from rank to rank. Of what can be
+  // fetched (foreign.hpp), which has no output that others write, out is the address of the input.
   std::uint64_t in = nowhere, out = nowhere;
   char operation_name[24] = {};  // read only to make the sentence
 

@@ -27,6 +27,7 @@ struct operation : call {
     direct,  // everyone stages its operands and reads what it needs: one synchronisation a round
     shares,  // all_reduce, reduce: rank r combines share r of each round, the others copy the result: two
     arena,   // operands are read where they lie, all in one round: two, since nobody may leave before he has been read
+    fetch,   // so are operands in other processes' own memory, with the kernel's help (foreign.hpp)
   };
 
   std::size_t piece = 0;   // bytes of what is cut: a rank's part where parts are equal, else the whole
@@ -68,12 +69,16 @@ inline std::size_t share_begin(const operation& op, std::size_t bytes, std::size
 struct cutting {
   std::size_t direct = 8 * 1024;   // all_reduce and reduce up to this: everyone combines everything
   std::size_t chunk = 128 * 1024;  // most bytes that a rank stages in a round; at most the room of a slot
+  std::size_t fetch = 1024 * 1024;  // pieces longer than this have left the caches: one copy by the kernel beats two
 };
 inline cutting cutting_for(std::size_t ranks) {
   return ranks <= 2 ? cutting{} : cutting{.chunk = 64 * 1024};
 }
 
-inline void cut(operation& op, std::size_t ranks, const cutting& limits) {
+// A broadcast is as quick through the caches, and among more ranks everything is.
+inline bool may_be_fetched(collective kind, std::size_t ranks) { return kind == collective::all_gather && ranks == 2; }
+
+inline void cut(operation& op, std::size_t ranks, const cutting& limits, bool can_fetch) {
   const std::size_t width = op.what.width;
   op.piece = std::size_t(op.what.count) * width;
   op.how = operation::way::direct, op.some_in_arenas = false;
@@ -93,13 +98,17 @@ inline void cut(operation& op, std::size_t ranks, const cutting& limits) {
       break;
     default: break;
   }
+  op.twice = op.how == operation::way::shares;
+  if (can_fetch && may_be_fetched(op.what.kind, ranks) && op.piece > limits.fetch) {
+    op.how = operation::way::fetch, op.twice = true, op.rounds = 1, op.step = op.piece;
+    return;
+  }
   const std::size_t grain = most >= grain_of(op) ? grain_of(op) : width;
   most = most / grain * grain;
   op.rounds = std::max<std::uint64_t>(1, (op.piece + most - 1) / most);
   const std::size_t even = (op.piece + op.rounds - 1) / op.rounds;  // rounds of equal length
   op.step = std::min(most, (even + grain - 1) / grain * grain);
   if (op.piece > 0) op.rounds = (op.piece + op.step - 1) / op.step;
-  op.twice = op.how == operation::way::shares;
 }
 
 }  // namespace entrain::comm::shared_memory
