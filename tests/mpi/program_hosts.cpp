@@ -9,6 +9,7 @@
 #include <entrain/comm/mpi.hpp>
 #include <entrain/comm/mpi/main.hpp>
 #include <entrain/comm/mpi/node.hpp>
+#include <entrain/comm/tuned.hpp>
 #include <entrain/core/error.hpp>
 #include <entrain/testing/communicator_laws.hpp>
 
@@ -18,7 +19,8 @@
 using namespace entrain;
 
 int main(int argc, char** argv) {
-  return run_main(argc, argv, [&](comm::mpi& world) {
+  return run_main(argc, argv, [&](comm::mpi& plain) {
+    comm::tuned<comm::mpi> world{plain.native_handle()};
     const int first = argc > 1 ? std::atoi(argv[1]) : 0;
     const auto require = [](bool holds, const std::string& what) {
       if (!holds) throw error("program_hosts", what);

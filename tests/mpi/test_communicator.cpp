@@ -3,6 +3,7 @@
 
 #include <entrain/comm/checked.hpp>
 #include <entrain/comm/mpi.hpp>
+#include <entrain/comm/tuned.hpp>
 #include <entrain/testing/communicator_laws.hpp>
 
 #include "mpi/world.hpp"
@@ -26,6 +27,13 @@ TEST_CASE("comm::mpi in short pieces obeys the laws") {
 TEST_CASE("comm::mpi without shared memory obeys the laws") {
   comm::mpi plain{tests::world().native_handle(), {.shared_memory = false}};
   REQUIRE_NOTHROW(testing::check_communicator(plain, {.largest = 1000}));
+}
+
+TEST_CASE("comm::mpi that chooses by cost obeys the laws, in shared memory and by messages") {
+  comm::tuned<comm::mpi> near{tests::world().native_handle()}, far{tests::world().native_handle(), comm::mpi_options{.shared_memory = false}};
+  static_assert(!comm::native_always<comm::tuned<comm::mpi>> && comm::native_always<comm::mpi>);
+  REQUIRE_NOTHROW(testing::check_communicator(near, {.largest = 300}));
+  REQUIRE_NOTHROW(testing::check_communicator(far, {.largest = 300}));
 }
 
 TEST_CASE("comm::checked over MPI obeys the laws") {
