@@ -51,6 +51,7 @@ class mpi {
   static constexpr std::string_view name = "mpi";
   using request = mpi_detail::request;
   struct abilities {
+    static constexpr bool best = true;  // comm::tuned<comm::mpi> doubts it
     template <collective Kind, class T, class Op, class Space>
     static constexpr bool native = std::same_as<Space, host_space> && element<T>;
   };
