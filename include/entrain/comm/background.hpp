@@ -41,7 +41,8 @@ class background {
     static constexpr bool best = true;
   };
 
-  explicit background(C& world) : shared_(std::make_shared<state>(world.split(0, world.rank()))) {}
+  explicit background(C& world)
+      : shared_(std::make_shared<state>(world.split(0, world.rank()), std::make_shared<background_detail::helper<C>>())) {}
 
   int rank() const { return shared_->rank; }
   int size() const { return shared_->size; }
@@ -56,7 +57,7 @@ class background {
       *target = std::make_unique<C>(c.split(colour, key));
       return pending<C>{};
     }).wait();
-    return background(std::make_shared<state>(std::move(*part)));
+    return background(std::make_shared<state>(std::move(part), shared_->by));
   }
 
   template <class T>
@@ -113,16 +114,26 @@ class background {
 
  private:
   struct state {
-    explicit state(C inner) : rank(inner.rank()), size(inner.size()), by(std::make_shared<background_detail::helper<C>>(std::move(inner))) {}
+    state(C own, std::shared_ptr<background_detail::helper<C>> who) : state(std::make_unique<C>(std::move(own)), std::move(who)) {}
+    state(std::unique_ptr<C> own, std::shared_ptr<background_detail::helper<C>> who)
+        : rank(own->rank()), size(own->size()), inner(std::move(own)), by(std::move(who)) {}
+    ~state() {  // by the thread that has used it
+      auto* last = &inner;
+      background_detail::request<C>(by, by->hand_over(*inner, [last](C&) {
+        last->reset();
+        return pending<C>{};
+      })).wait();
+    }
     int rank, size;
     traffic counted{};
     std::uint64_t sequence = 0;
-    std::shared_ptr<background_detail::helper<C>> by;
+    std::unique_ptr<C> inner;
+    std::shared_ptr<background_detail::helper<C>> by;  // of all groups of this rank
   };
   explicit background(std::shared_ptr<state> shared) : shared_(std::move(shared)) {}
   template <class Call>
   request hand_over(Call call) {
-    return request(shared_->by, shared_->by->hand_over(call));
+    return request(shared_->by, shared_->by->hand_over(*shared_->inner, call));
   }
   std::shared_ptr<state> shared_;
 };

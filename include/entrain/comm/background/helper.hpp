@@ -16,8 +16,8 @@
 
 #include <entrain/comm/pending.hpp>
 
-// The thread that communicates for its rank: takes what the rank hands over, in order, starts it on a communicator of its own and
-// tests what is under way in turn. Sleeps while there is nothing.
+// The thread that communicates for its rank, in all groups: takes what the rank hands over, in order, starts it and tests what is
+// under way in turn. Sleeps while there is nothing.
 
 namespace entrain::comm::background_detail {
 
@@ -29,12 +29,13 @@ class helper {
     static constexpr std::size_t room = 192;
     alignas(std::max_align_t) std::byte call[room];
     pending<C> (*start)(C&, const std::byte*) = nullptr;
+    C* on = nullptr;
     pending<C> running;
     std::exception_ptr error;
     std::atomic<int> done{1};  // of the size that the system can wait for by itself
   };
 
-  explicit helper(C inner) : inner_(std::move(inner)), thread_([this] { run(); }) {}
+  helper() : thread_([this] { run(); }) {}
   helper(const helper&) = delete;
   helper& operator=(const helper&) = delete;
   ~helper() {
@@ -43,15 +44,14 @@ class helper {
     thread_.join();
   }
 
-  C& inner() { return inner_; }
-
-  // call(C&) starts the operation and is copied as bytes: it may hold views, numbers and operations.
+  // call(on) starts the operation and is copied as bytes: it may hold views, numbers and operations.
   template <class Call>
-  slot& hand_over(Call call) {
+  slot& hand_over(C& on, Call call) {
     static_assert(std::is_trivially_copyable_v<Call> && sizeof(Call) <= slot::room);
     slot& s = take();
     ::new (static_cast<void*>(s.call)) Call(call);
     s.start = [](C& c, const std::byte* memory) -> pending<C> { return (*std::launder(reinterpret_cast<const Call*>(memory)))(c); };
+    s.on = &on;
     s.done.store(0, std::memory_order_relaxed);
     const auto at = posted_.load(std::memory_order_relaxed);
     while (at - taken_.load(std::memory_order_acquire) == queue_.size()) std::this_thread::yield();
@@ -89,7 +89,7 @@ class helper {
       for (auto at = taken_.load(std::memory_order_relaxed); at != posted_.load(std::memory_order_acquire); ++at) {
         slot* s = queue_[at % queue_.size()];
         taken_.store(at + 1, std::memory_order_release);
-        if (guarded(*s, [&] { s->running = s->start(inner_, s->call); })) active.push_back(s);
+        if (guarded(*s, [&] { s->running = s->start(*s->on, s->call); })) active.push_back(s);
         moved = true;
       }
       for (std::size_t i = 0; i < active.size();) {
@@ -116,16 +116,16 @@ class helper {
       return true;
     } catch (...) {
       s.error = std::current_exception();
-      finish(s);
-      return false;
+      const pending<C> dropped(std::move(s.running));  // here and now: the communicator may not outlive this
     }
+    finish(s);
+    return false;
   }
   static void finish(slot& s) noexcept {
     s.done.store(1);  // sequentially consistent: notify_one looks for waiters, and must not look before this is seen
     s.done.notify_one();
   }
 
-  C inner_;
   std::deque<slot> slots_;
   std::vector<slot*> free_;
   std::array<slot*, queue_length> queue_{};
