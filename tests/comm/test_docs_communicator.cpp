@@ -96,5 +96,7 @@ TEST_CASE("ranks that disagree are named", "[docs]") {
     });
     //! [checked]
   };
-  CHECK_THROWS_WITH(disagree(), "checked all_reduce #1: rank 2 called broadcast of 10 f32 where ranks 0, 1, 3 called all_reduce of 10 f32");
+  // Every rank throws and names first what it called itself; whose exception arrives here is the scheduler's choice.
+  using Catch::Matchers::EndsWith;
+  CHECK_THROWS_WITH(disagree(), EndsWith("#1: rank 2 called broadcast of 10 f32 where ranks 0, 1, 3 called all_reduce of 10 f32"));
 }
