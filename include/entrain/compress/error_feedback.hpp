@@ -24,9 +24,13 @@ template <class Inner>
 struct error_feedback {
   using slot_type = slot::compression;
   static constexpr payload_kind payload = Inner::payload;
-  static constexpr bool positional = requires { requires Inner::positional; };
+  static constexpr bool positional = is_positional<Inner>, variable = is_variable<Inner>, ascending = is_ascending<Inner>;
   template <class T>
   using wire_type = typename Inner::template wire_type<T>;
+
+  static_assert(Inner::payload != payload_kind::two_phase && Inner::payload != payload_kind::rounds,
+                "this compressor keeps its own residual, since only it knows what became of its rounds: use it without compress::error_feedback around it");
+  static_assert(!is_direction<Inner>, "a direction has no length that error feedback could subtract from the gradient: use compress::error_feedback{compress::sign{}}");
 
   Inner inner;
 
@@ -43,17 +47,17 @@ struct error_feedback {
   };
 
   template <class T>
-  std::size_t wire_count(std::size_t n) const { return inner.template wire_count<T>(n); }
+  std::size_t wire_count(const block& b) const { return inner.template wire_count<T>(b); }
   template <class T>
-  state<T> make_state(std::size_t n) const { return {buffer<T>(n), inner.template make_state<T>(n)}; }
+  state<T> make_state(const block& b) const { return {buffer<T>(b.count), inner.template make_state<T>(b)}; }
 
   template <class T>
-  void encode(state<T>& s, const context& where, std::span<T> values, std::span<wire_type<T>> wire) const {
+  std::size_t encode(state<T>& s, const context& where, std::span<T> values, std::span<wire_type<T>> wire) const {
     T* e = s.residual.data();
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] += e[i];
-    std::copy(values.begin(), values.end(), e);
-    inner.encode(s.inner, where, values, wire);
-    inner.decode_add(where, std::span<const wire_type<T>>(wire), s.residual.span(), T(-1));
+    for (std::size_t i = 0; i < values.size(); ++i) e[i] = values[i] += e[i];
+    const std::size_t filled = encoded(inner, s.inner, where, values, wire);
+    inner.decode_add(where, std::span<const wire_type<T>>(wire.first(filled)), s.residual.span(), T(-1));
+    return filled;
   }
 
   template <class T>
