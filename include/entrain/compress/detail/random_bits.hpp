@@ -18,10 +18,10 @@
 // multiplications of 32 x 32 to 64 bits for two words, about five times as long: more than all else that a quantiser does.
 //
 // Philox makes the 64-bit key of a stream; index + key goes through a multiply and xor-shift hash (constants: C. Wellons'
-// search for 32-bit functions of least bias, hash-prospector), with the second half of the key mixed in halfway. Quality: each
-// bit of the index flips each bit of the word with a chance of 1/2 within 0.8 % at worst and 0.1 % in the mean. Good for rounding, thinning and sampling of
-// gradients. It is no generator for simulations: within a stream each word comes once in 2^32 (it is a permutation of
-// the indices, and repeats after 2^32), and it hides no secrets.
+// search for 32-bit functions of least bias, hash-prospector), with the second half of the key mixed in halfway. Quality:
+// each bit of the index flips each bit of the word with a chance of 1/2 within 0.8 % at worst and 0.1 % in the mean. Good
+// for rounding, thinning and sampling of gradients. It is no generator for simulations: within a stream each word comes once
+// in 2^32 (it is a permutation of the indices, and repeats after 2^32), and it hides no secrets.
 
 namespace entrain::compress::detail {
 
