@@ -50,6 +50,7 @@ void run_matrix_of_user_models(Communicator& world) {
   for_each_combination(both_types, optimizers(), summable_compressors(), data_forms());
   for_each_combination(both_types, optimizers(), selecting_compressors(), data_forms());
   for_each_combination(both_types, optimizers(), summable_compressors(), sharded_forms());
+  for_each_combination(both_types, optimizers(), selecting_compressors(), sharded_forms());
 }
 
 // The library's layered and staged models: overlap with the backward pass, and pipelines where there are enough layers.

@@ -36,18 +36,21 @@ inline std::vector<bucket> cut_by_range(const parameter_layout& layout, std::siz
   return out;
 }
 
-// Whole blocks, neighbours together until `elements_each` is reached.
-inline std::vector<bucket> cut_by_block(const parameter_layout& layout, std::size_t elements_each) {
+// Whole blocks out of those that are taken, together until `elements_each` is reached. [begin, end) spans them, and others that
+// lie between them.
+template <class Takes>
+std::vector<bucket> cut_by_block(const parameter_layout& layout, std::size_t elements_each, Takes&& takes) {
   std::vector<std::size_t> order;
   for (std::size_t i = 0; i < layout.blocks().size(); ++i)
-    if (layout[i].kind != block_kind::statistic && layout[i].count > 0) order.push_back(i);
+    if (layout[i].kind != block_kind::statistic && layout[i].count > 0 && takes(i)) order.push_back(i);
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return layout[a].offset > layout[b].offset; });
   std::vector<bucket> out;
+  std::size_t together = 0;
   for (const std::size_t i : order) {
-    const std::size_t end = layout[i].offset + layout[i].count;
-    if (out.empty() || out.back().end - out.back().begin >= elements_each) out.push_back({end, end, {}});
+    if (out.empty() || together >= elements_each) out.push_back({0, layout[i].offset + layout[i].count, {}}), together = 0;
     out.back().begin = layout[i].offset;
     out.back().blocks.push_back(i);
+    together += layout[i].count;
   }
   return out;
 }

@@ -3,237 +3,290 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
-#include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include <entrain/comm/collectives.hpp>
 #include <entrain/comm/concepts.hpp>
-#include <entrain/compress/concepts.hpp>
+#include <entrain/compress/choices.hpp>
 #include <entrain/core/layout.hpp>
 #include <entrain/core/memory.hpp>
 #include <entrain/core/placement.hpp>
 #include <entrain/parallel/buckets.hpp>
 #include <entrain/parallel/plan.hpp>
-#include <entrain/parallel/shard_sums.hpp>
+#include <entrain/parallel/routes/gathered.hpp>
+#include <entrain/parallel/routes/in_place.hpp>
+#include <entrain/parallel/routes/in_rounds.hpp>
+#include <entrain/parallel/routes/sparse.hpp>
+#include <entrain/parallel/routes/sparse_way.hpp>
+#include <entrain/parallel/routes/summed.hpp>
+#include <entrain/parallel/routes/two_phase.hpp>
 
-// The exchange: the place where a compressor's payload meets a communicator's abilities. It turns the partial gradients
-// of p ranks into replicated or sharded ones, bucket by bucket, as their blocks become ready. The payload kind decides the
-// collective at compile time:
+// The exchange: the place where a compressor's payload meets a communicator's abilities. It turns the partial gradients of p
+// ranks into replicated or sharded ones while the backward pass is still running.
 //
-//   identity     summed where it lies in the gradient arena: all-reduce, or reduce-scatter when sharded
-//   positional   encoded into a wire arena of the same shape, summed there, decoded
-//   summable     encoded block by block, all-reduced, decoded
-//   gatherable   encoded block by block, all-gathered, every rank's part decoded and added in rank order
+// Every leaf of the compression policy (compress/choices.hpp) has a route, which its payload decides at compile time:
 //
-// Residuals and other compressor state belong to the block, so any bucket size gives the same result.
+//   identity, positional   alone in the policy: summed where it lies, all-reduce, or reduce-scatter when sharded   routes/in_place.hpp
+//   summable               packed, all-reduced                                                                     routes/summed.hpp
+//   gatherable             packed, all-gathered, every rank's part decoded and added in rank order                 routes/gathered.hpp
+//   sparse                 gathered, merged or summed densely, whichever is cheapest                               routes/sparse.hpp
+//   two_phase              combined by one rank a part, then gathered                                              routes/two_phase.hpp
+//   rounds                 summed several times, each time from the result before                                  routes/in_rounds.hpp
+//
+// Routes send messages (groups of blocks); the optimizer takes buckets (stretches of the arena). Residuals and other compressor
+// state belong to the block, so any grouping gives the same result. Where the policy changes with time (compress::after), each
+// phase has its own messages, all made before the first step.
 
 namespace entrain::parallel {
 
-template <class T, class Communicator, class Compressor, class Placement>
+namespace detail {
+
+template <class T, class C, class Placement, bool Alone, class Leaf>
+constexpr auto route_type() {
+  using compress::payload_kind;
+  if constexpr (Alone && (compress::is_identity<Leaf> || compress::is_positional<Leaf>)) return std::type_identity<routes::in_place<T, C, Leaf, Placement>>{};
+  else if constexpr (Leaf::payload == payload_kind::summable) return std::type_identity<routes::summed<T, C, Leaf>>{};
+  else if constexpr (Leaf::payload == payload_kind::gatherable) return std::type_identity<routes::gathered<T, C, Leaf>>{};
+  else if constexpr (Leaf::payload == payload_kind::sparse) return std::type_identity<routes::sparse<T, C, Leaf>>{};
+  else if constexpr (Leaf::payload == payload_kind::two_phase) return std::type_identity<routes::two_phase<T, C, Leaf>>{};
+  else return std::type_identity<routes::in_rounds<T, C, Leaf>>{};
+}
+
+template <class T, class C, class Placement, class Leaves>
+struct routes_of;
+template <class T, class C, class Placement, class... Leaf>
+struct routes_of<T, C, Placement, std::tuple<Leaf...>> {
+  using type = std::tuple<typename decltype(route_type<T, C, Placement, sizeof...(Leaf) == 1, Leaf>())::type...>;
+};
+
+}  // namespace detail
+
+template <class T, class Communicator, class Compression, class Placement>
 class exchange {
-  static constexpr bool identity = compress::is_identity<Compressor>;
-  static constexpr bool positional = compress::is_positional<Compressor>;
+  using leaves = compress::leaves_of<Compression>;
+  using routes_type = typename detail::routes_of<T, Communicator, Placement, leaves>::type;
+  static constexpr std::size_t route_count = std::tuple_size_v<routes_type>;
   static constexpr bool is_sharded = std::same_as<Placement, sharded>;
-  static constexpr bool gathered = Compressor::payload != compress::payload_kind::summable;
-  using wire_type = typename Compressor::template wire_type<T>;
-  using request = comm::pending<Communicator>;
+  // One message a bucket, cut anywhere.
+  static constexpr bool in_place = route_count == 1 && requires(std::tuple_element_t<0, routes_type>& r, const bucket& b) { r.add_message(b); };
 
  public:
-  // `spare`: elements that the gradient arena must have beyond the layout.
-  exchange(const parameter_layout& layout, Communicator& comm, Compressor compressor, std::size_t bucket_bytes, std::size_t shards = 0)
-      : layout_(layout), comm_(comm), compressor_(std::move(compressor)), queue_(layout, cut(layout, comm, bucket_bytes)), requests_(queue_.buckets().size()), sums_(comm, shards) {
-    if (shards > 0 && !(identity && !is_sharded))
-      throw usage_error("parallel::data", "shards with a compressor, which encodes what a rank has", "compress::none");
-    for (const auto& b : queue_.buckets()) sums_.add_stretch(b.end - b.begin);
-    sums_.add_stretch(layout.trainable_begin());
-    if constexpr (!identity) {
-      states_.reserve(layout.blocks().size());
-      wire_offset_.resize(layout.blocks().size());
-      for (const auto& block : layout.blocks()) states_.push_back(compressor_.template make_state<T>(trained(block) ? block.count : 0));
-      for (const auto& b : queue_.buckets()) place_on_wire(b);
-      wire_ = buffer<wire_type>(wire_total_);
-      if constexpr (gathered) gathered_ = buffer<wire_type>(wire_total_ * std::size_t(comm.size()));
-    }
+  static constexpr bool fixed_shards = false;
+
+  // whole_blocks: no bucket ends within a block, for optimizers that need all of it.
+  exchange(const parameter_layout& layout, Communicator& comm, const Compression& compression, std::size_t bucket_bytes, bool whole_blocks = false)
+      : layout_(layout),
+        comm_(comm),
+        compression_(compression),
+        buckets_(cut(layout, comm, std::max<std::size_t>(1, bucket_bytes / sizeof(T)), whole_blocks)),
+        routes_(std::apply([&](const auto&... leaf) { return routes_type(routes::setting<Communicator, std::remove_cvref_t<decltype(leaf)>>{layout, comm, leaf}...); },
+                           compress::leaves(compression))) {
+    compress::add_changes(compression, changes_);
+    std::sort(changes_.begin(), changes_.end());
+    changes_.erase(std::unique(changes_.begin(), changes_.end()), changes_.end());
+    make_states();
+    phases_.reserve(changes_.size() + 1);
+    for (std::size_t i = 0; i <= changes_.size(); ++i) add_phase(std::max<std::size_t>(1, bucket_bytes / sizeof(T)), i == 0 ? 0 : changes_[i - 1]);
+    each_route([&](auto& route, std::size_t) {
+      if constexpr (requires { route.way_of(0); }) route.choose(routes::cheapest_way<T, Communicator>{comm_});
+      route.allocate();
+    });
   }
 
   static std::size_t granularity(const Communicator& comm) { return parameter_layout::alignment * std::size_t(is_sharded ? comm.size() : 1); }
   std::size_t arena_size() const {
     std::size_t end = layout_.size();
-    for (const auto& b : queue_.buckets()) end = std::max(end, b.end);
+    for (const auto& b : buckets_) end = std::max(end, b.end);
     return end;
   }
-  const std::vector<bucket>& buckets() const { return queue_.buckets(); }
+  const std::vector<bucket>& buckets() const { return buckets_; }
 
   void begin_step(const compress::context& where) {
     where_ = where;
-    where_.rank = std::uint32_t(comm_.rank());
-    queue_.reset();
+    where_.ranks = std::uint32_t(comm_.size());
+    now_ = std::size_t(std::upper_bound(changes_.begin(), changes_.end(), where.step) - changes_.begin());
+    auto& phase = phases_[now_];
+    phase.queue.reset();
+    std::fill(phase.decoded.begin(), phase.decoded.end(), std::uint8_t(0));
+    for (const auto& m : phase.links)
+      at(m, [&](auto& route) {
+        if constexpr (requires { route.begin_step(m.number); }) route.begin_step(m.number);
+      });
+    each_route([&](auto& route, std::size_t) {
+      if constexpr (requires { route.compressor().begin_step(std::span(route.states()), where_); }) route.compressor().begin_step(std::span(route.states()), where_);
+    });
   }
 
   // Block's gradient is final: encode it, start what can start, and give what is under way a push.
   void ready(std::size_t block, std::span<T> gradient) {
-    if (!trained(layout_[block])) return;
-    if constexpr (!identity) encode(block, gradient);
-    queue_.ready(block, [&](std::size_t b) { start(b, gradient); });
+    if (!routes::trained(layout_[block])) return;
+    auto& phase = phases_[now_];
+    at({phase.route_of[block], 0}, [&](auto& route) { route.encode(block, where_, gradient); });
+    phase.queue.ready(block, [&](std::size_t m) { at(phase.links[m], [&](auto& route) { route.start(phase.links[m].number, gradient); }); });
     progress();
   }
 
-  // Parts of this rank's batch whose gradients are summed one by one in a fixed order; 0: the order is the communicator's.
-  std::size_t shards_here() const { return sums_.on() ? sums_.here() : 0; }
-  // The gradient of a shard that is not this rank's last.
-  void add_shard(std::span<const T> gradient) {
-    for (std::size_t b = 0; b < buckets().size(); ++b) sums_.add(b, stretch(b, gradient));
-    if (layout_.trainable_begin() > 0) sums_.add(buckets().size(), view<const T>(gradient.data(), layout_.trainable_begin()));
-  }
-  // What the layers have observed, in front of the gradients: started by the caller after the last shard.
-  void start_statistics(std::span<T> gradient) { sums_.add_last_and_start(buckets().size(), view<T>(gradient.data(), layout_.trainable_begin())); }
-  void wait_statistics() { sums_.wait(buckets().size()); }
-
   void progress() {
-    sums_.progress();
-    for (auto& r : requests_) r.test();
+    for (const auto& m : phases_[now_].links) at(m, [&](auto& route) { route.test(m.number); });
+  }
+
+  // After the last block is ready: carries on what has more than one communication, in an order that is the same on every rank.
+  // `count`: of the samples of all ranks, by which the optimizer divides.
+  void finish_stages(std::span<T> gradient, double count) {
+    count_ = count;
+    if constexpr (most_stages > 1) {
+      for (int stage = 1; stage < most_stages; ++stage)
+        for (const auto& m : phases_[now_].links)
+          at(m, [&](auto& route) {
+            if (stage < std::remove_reference_t<decltype(route)>::stages) route.advance(m.number, stage, gradient);
+          });
+    }
   }
 
   // Ends bucket b's exchange; the gradient arena then holds the sum over ranks, in the part that is returned.
   placed<T, Placement> wait(std::size_t b, std::span<T> gradient) {
-    if (sums_.on()) sums_.wait(b);
-    requests_[b].wait();
+    auto& phase = phases_[now_];
+    for (const std::size_t m : phase.needed[b])
+      if (!std::exchange(phase.decoded[m], std::uint8_t(1))) settle(m, gradient);
     const auto [begin, end] = own_range(b);
-    if constexpr (!identity) decode(b, begin, end, gradient);
     return {view<T>(gradient.data() + begin, end - begin), begin};
   }
 
   // The part of bucket b that this rank holds afterwards: all of it, or its shard.
   std::pair<std::size_t, std::size_t> own_range(std::size_t b) const {
-    const auto& range = queue_.buckets()[b];
-    if constexpr (is_sharded) {
-      const std::size_t piece = (range.end - range.begin) / std::size_t(comm_.size());
-      const std::size_t begin = range.begin + piece * std::size_t(comm_.rank());
-      return {begin, begin + piece};
-    } else {
-      return {range.begin, range.end};
-    }
+    return routes::own_range<Placement>(buckets_[b], comm_);
   }
 
+  // What a step of the current phase sends.
   void add_to(plan& p) const {
-    for (const auto& b : queue_.buckets()) {
-      if (identity && !is_sharded && comm_.size() == 1 && !sums_.on()) continue;
-      const std::string_view operation = sums_.on() ? "reproducible_all_reduce" : gathered ? "all_gather" : is_sharded ? "reduce_scatter" : "all_reduce";
-      p.push_back({operation, "gradient", sizeof(wire_type), wire_count(b)});
-    }
+    for (const auto& m : phases_[now_].links) at(m, [&](const auto& route) { route.plan_of(m.number, p); });
   }
 
-  // f(block index, state) for every trained block.
+  // f(block index, leaf, state) for every state of every trained block.
   template <class F>
   void for_each_state(F&& f) {
-    for (std::size_t i = 0; i < states_.size(); ++i)
-      if (trained(layout_[i])) f(i, states_[i]);
+    each_route([&](auto& route, std::size_t leaf) {
+      for (std::size_t i = 0; i < route.states().size(); ++i)
+        if (routes::trained(layout_[i]) && takes_[leaf][i]) f(i, leaf, route.states()[i]);
+    });
   }
 
  private:
-  static bool trained(const parameter_block& block) { return block.kind != block_kind::statistic && block.count > 0; }
+  struct link {
+    std::size_t route = 0, number = 0;  // a message of a route
+  };
+  struct phase_plan {
+    bucket_queue queue;  // of messages
+    std::vector<link> links;
+    std::vector<std::uint8_t> decoded;
+    std::vector<std::vector<std::size_t>> needed;  // the messages that touch a bucket
+    std::vector<std::size_t> route_of;             // of every block
+  };
 
-  static std::vector<bucket> cut(const parameter_layout& layout, const Communicator& comm, std::size_t bucket_bytes) {
-    const std::size_t each = std::max<std::size_t>(1, bucket_bytes / sizeof(T));
-    if constexpr (identity || positional) return cut_by_range(layout, each, granularity(comm));
-    else return cut_by_block(layout, each);
+  static constexpr int most_stages = []<class... R>(std::type_identity<std::tuple<R...>>) { return std::max({R::stages...}); }(std::type_identity<routes_type>{});
+
+  static std::vector<bucket> cut(const parameter_layout& layout, const Communicator& comm, std::size_t each, bool whole_blocks) {
+    if (whole_blocks && !is_sharded) return cut_by_block(layout, each, [](std::size_t) { return true; });
+    return cut_by_range(layout, each, granularity(comm));
   }
 
-  // A positional wire mirrors the arena; any other is packed, bucket after bucket.
-  void place_on_wire(const bucket& b) {
-    if constexpr (positional) {
-      for (const std::size_t i : b.blocks) wire_offset_[i] = layout_[i].offset;
-      wire_total_ = std::max(wire_total_, b.end);
-    } else {
-      for (const std::size_t i : b.blocks) {
-        wire_offset_[i] = wire_total_;
-        wire_total_ += compressor_.template wire_count<T>(layout_[i].count);
+  std::size_t leaf_at(std::size_t block, std::uint64_t step) const {
+    return compress::leaf_of(compression_, compress::block(layout_[block], block, std::size_t(comm_.size())), step);
+  }
+
+  void make_states() {
+    takes_.assign(route_count, std::vector<bool>(layout_.blocks().size()));
+    for (std::size_t i = 0; i < layout_.blocks().size(); ++i) {
+      takes_[leaf_at(i, 0)][i] = true;
+      for (const auto step : changes_) takes_[leaf_at(i, step)][i] = true;
+    }
+    each_route([&](auto& route, std::size_t leaf) { route.make_states([&](std::size_t block) { return takes_[leaf][block]; }); });
+  }
+
+  void add_phase(std::size_t each, std::uint64_t step) {
+    std::vector<std::pair<bucket, link>> messages;
+    std::vector<std::size_t> route_of(layout_.blocks().size());
+    for (std::size_t i = 0; i < route_of.size(); ++i) route_of[i] = leaf_at(i, step);
+    each_route([&](auto& route, std::size_t leaf) {
+      route.begin_phase();
+      if constexpr (in_place) {
+        for (const auto& b : buckets_) messages.push_back({b, {leaf, route.add_message(b)}});
+      } else {
+        for (auto& b : cut_by_block(layout_, each, [&](std::size_t i) { return route_of[i] == leaf; })) messages.push_back({b, {leaf, route.add_message(b.blocks)}});
       }
-    }
+    });
+    // In the order in which a backward pass completes them.
+    std::stable_sort(messages.begin(), messages.end(), [](const auto& a, const auto& b) { return a.first.begin > b.first.begin; });
+    std::vector<bucket> parts;
+    std::vector<link> links;
+    for (auto& [b, l] : messages) parts.push_back(std::move(b)), links.push_back(l);
+    std::vector<std::vector<std::size_t>> needed(buckets_.size());
+    for (std::size_t b = 0; b < buckets_.size(); ++b)
+      for (std::size_t m = 0; m < parts.size(); ++m)
+        if (in_place ? m == b : touches(buckets_[b], parts[m])) needed[b].push_back(m);
+    const std::size_t count = parts.size();
+    phases_.push_back({bucket_queue(layout_, std::move(parts)), std::move(links), std::vector<std::uint8_t>(count), std::move(needed), std::move(route_of)});
   }
 
-  std::size_t wire_begin(const bucket& b) const { return identity || positional ? b.begin : wire_offset_[b.blocks.front()]; }
-  std::size_t wire_count(const bucket& b) const {
-    if constexpr (identity || positional) return b.end - b.begin;
-    std::size_t n = 0;
-    for (const std::size_t i : b.blocks) n += compressor_.template wire_count<T>(layout_[i].count);
-    return n;
+  bool touches(const bucket& b, const bucket& message) const {
+    for (const std::size_t i : message.blocks)
+      if (layout_[i].offset < b.end && layout_[i].offset + layout_[i].count > b.begin) return true;
+    return false;
   }
 
-  void encode(std::size_t block, std::span<T> gradient) {
-    const auto& at = layout_[block];
-    const std::size_t n = compressor_.template wire_count<T>(at.count);
-    compressor_.encode(states_[block], key(block, where_.rank), gradient.subspan(at.offset, at.count),
-                       std::span<wire_type>(wire_.data() + wire_offset_[block], n));
+  void settle(std::size_t m, std::span<T> gradient) {
+    auto& phase = phases_[now_];
+    at(phase.links[m], [&](auto& route) {
+      using leaf = std::remove_cvref_t<decltype(route.compressor())>;
+      route.wait(phase.links[m].number);
+      route.decode(phase.links[m].number, where_, gradient, compress::is_direction<leaf> ? T(count_) : T(1));
+    });
+    for (const std::size_t i : phase.queue.buckets()[m].blocks) tell(i, gradient);
   }
 
-  void start(std::size_t b, std::span<T> gradient) {
-    const auto& range = queue_.buckets()[b];
-    if constexpr (gathered) {
-      const std::size_t first = wire_begin(range), n = wire_count(range);
-      requests_[b] = comm::start_all_gather(comm_, view<const wire_type>(wire_.data() + first, n),
-                                            view<wire_type>(gathered_.data() + first * std::size_t(comm_.size()), n * std::size_t(comm_.size())));
-    } else if constexpr (identity) {
-      if (sums_.on()) return sums_.add_last_and_start(b, view<T>(gradient.data() + range.begin, range.end - range.begin));
-      start_sum(b, view<T>(gradient.data() + range.begin, range.end - range.begin));
-    } else {
-      start_sum(b, view<wire_type>(wire_.data() + wire_begin(range), wire_count(range)));
-    }
-  }
-
-  view<const T> stretch(std::size_t b, std::span<const T> gradient) const {
-    const auto& range = queue_.buckets()[b];
-    return {gradient.data() + range.begin, range.end - range.begin};
-  }
-
-  template <class W>
-  void start_sum(std::size_t b, view<W> values) {
-    if constexpr (is_sharded) {
-      const std::size_t piece = values.size() / std::size_t(comm_.size());
-      requests_[b] = comm::start_reduce_scatter(comm_, view<const W>(values), values.subview(piece * std::size_t(comm_.rank()), piece), comm::sum{});
-    } else {
-      if (identity && comm_.size() == 1) return;
-      requests_[b] = comm::start_all_reduce(comm_, view<const W>(values), values, comm::sum{});
-    }
-  }
-
-  void decode(std::size_t b, std::size_t begin, std::size_t end, std::span<T> gradient) {
-    std::fill(gradient.begin() + std::ptrdiff_t(begin), gradient.begin() + std::ptrdiff_t(end), T(0));
-    const auto& range = queue_.buckets()[b];
-    if constexpr (positional) {
-      for (const std::size_t i : range.blocks) {
-        const std::size_t from = std::max(begin, layout_[i].offset), to = std::min(end, layout_[i].offset + layout_[i].count);
-        if (from < to)
-          compressor_.decode_add(key(i, 0), std::span<const wire_type>(wire_.data() + from, to - from), gradient.subspan(from, to - from), T(1));
+  // A compressor that listens hears the settled sum of its blocks, whichever route has carried them.
+  void tell(std::size_t block, std::span<T> gradient) {
+    each_route([&](auto& route, std::size_t leaf) {
+      if constexpr (requires { route.compressor().after_exchange(route.states()[block], where_, gradient); }) {
+        if (!takes_[leaf][block]) return;
+        auto key = where_;
+        const compress::block shape(layout_[block], block, std::size_t(comm_.size()));
+        key.block = std::uint32_t(block), key.rank = std::uint32_t(comm_.rank()), key.rows = shape.rows, key.columns = shape.columns;
+        route.compressor().after_exchange(route.states()[block], key, gradient.subspan(layout_[block].offset, layout_[block].count));
       }
-    } else {
-      const std::size_t first = wire_begin(range), n = wire_count(range);
-      const int parts = gathered ? comm_.size() : 1;
-      for (int r = 0; r < parts; ++r) {
-        const wire_type* part = gathered ? gathered_.data() + first * std::size_t(parts) + n * std::size_t(r) : wire_.data() + first;
-        for (const std::size_t i : range.blocks)
-          compressor_.decode_add(key(i, std::uint32_t(r)), std::span<const wire_type>(part + (wire_offset_[i] - first), compressor_.template wire_count<T>(layout_[i].count)),
-                                 gradient.subspan(layout_[i].offset, layout_[i].count), T(1));
-      }
-    }
+    });
   }
 
-  compress::context key(std::size_t block, std::uint32_t rank) const { return {where_.seed, where_.step, std::uint32_t(block), rank}; }
+  template <class F>
+  void each_route(F&& f) {
+    std::size_t leaf = 0;
+    std::apply([&](auto&... route) { (f(route, leaf++), ...); }, routes_);
+  }
+  template <class Self, class F>
+  static void visit(Self& routes, std::size_t wanted, F&& f) {
+    std::size_t leaf = 0;
+    std::apply([&](auto&... route) { (void)((leaf++ == wanted && (f(route), true)) || ...); }, routes);
+  }
+  template <class F>
+  void at(const link& l, F&& f) { visit(routes_, l.route, f); }
+  template <class F>
+  void at(const link& l, F&& f) const { visit(routes_, l.route, f); }
 
   const parameter_layout& layout_;
   Communicator& comm_;
-  Compressor compressor_;
-  bucket_queue queue_;
-  std::vector<request> requests_;
-  shard_sums<T, Communicator> sums_;
+  Compression compression_;
+  std::vector<bucket> buckets_;
+  routes_type routes_;
+  std::vector<std::uint64_t> changes_;
+  std::vector<std::vector<bool>> takes_;  // leaf x block: will it ever carry it
+  std::vector<phase_plan> phases_;
+  std::size_t now_ = 0;
   compress::context where_;
-  std::vector<compress::state_of<Compressor, T>> states_;
-  std::vector<std::size_t> wire_offset_;
-  std::size_t wire_total_ = 0;
-  buffer<wire_type> wire_, gathered_;
+  double count_ = 0;
 };
 
 }  // namespace entrain::parallel

@@ -4,5 +4,6 @@
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/data.hpp>
 #include <entrain/parallel/pipeline.hpp>
+#include <entrain/parallel/reproducible.hpp>
 #include <entrain/parallel/schedule.hpp>
 #include <entrain/parallel/sharded.hpp>

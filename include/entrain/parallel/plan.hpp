@@ -19,6 +19,7 @@ struct planned {
   std::size_t element_bytes = 0;
   std::size_t count = 0;       // elements of this rank's operand
   int peer = -1;               // for messages
+  bool at_most = false;        // the length depends on the data: count is the most it can be
 };
 
 using plan = std::vector<planned>;

@@ -17,17 +17,16 @@ namespace entrain::parallel {
 template <class T, class Communicator>
 class shard_sums {
  public:
-  // shards: of the whole batch; 0: none of this. Must be a multiple of the ranks, so that ranks hold whole shards of equal size.
+  // shards: of the whole batch. Must be a multiple of the ranks, so that ranks hold whole shards of equal size.
   shard_sums(Communicator& comm, std::size_t shards) : comm_(comm), shards_(shards) {
     const auto p = std::size_t(comm.size());
-    if (shards % p != 0)
-      throw usage_error("parallel::data", "shards do not spread evenly over the ranks", entrain::detail::text("a multiple of ", p), entrain::detail::text(shards));
+    if (shards == 0 || shards % p != 0)
+      throw usage_error("parallel::reproducible", "shards do not spread evenly over the ranks", entrain::detail::text("a multiple of ", p), entrain::detail::text(shards));
   }
-  bool on() const { return shards_ > 0; }
   std::size_t here() const { return shards_ / std::size_t(comm_.size()); }  // this rank's
 
   void add_stretch(std::size_t count) {
-    if (on()) sums_.emplace_back(comm_, shards_, count), requests_.emplace_back();
+    sums_.emplace_back(comm_, shards_, count), requests_.emplace_back();
   }
   // Stretch s of a shard's gradient is final.
   void add(std::size_t s, view<const T> leaf) { sums_[s].add(leaf); }

@@ -14,8 +14,9 @@
 // the optimizer state. Gradients are reduce-scattered, each rank updates the parameters whose state it holds, and the
 // updated parameters are all-gathered.
 //
-// Needs a compressor whose wire element i stands for value i and may be summed (none, cast, error_feedback{cast}), and an
-// elementwise optimizer. The same steps as parallel::data, bit for bit where the communicator sums in a fixed order.
+// Any compressor: one whose wire element i stands for value i and may be summed (none, cast) is reduce-scattered; what any other
+// one sends travels as in parallel::data, and every rank keeps its shard of the sum. Needs an elementwise optimizer. The same steps as
+// parallel::data, bit for bit where the communicator sums in a fixed order.
 // Bytes a rank and step: the whole gradient on the wire, 1/p of the parameters. Optimizer memory: 1/p.
 
 namespace entrain::parallel {
@@ -29,10 +30,6 @@ struct sharded {
 
   template <class Setup>
   static constexpr bool check() {
-    using compressor = typename Setup::compressor;
-    static_assert(compressor::payload == compress::payload_kind::summable && compress::is_positional<compressor>,
-                  "parallel::sharded sums gradients where they lie and cannot use a compressor that sends a selection of them: "
-                  "use compress::none or compress::cast here, or keep the compressor and use parallel::data");
     static_assert(Setup::optimizer::elementwise,
                   "parallel::sharded cuts the optimizer state at any element and needs an optimizer with 'elementwise = true': "
                   "use optim::sgd or optim::adamw here, or keep the optimizer and use parallel::data");
@@ -43,7 +40,9 @@ struct sharded {
   struct replica : synchronous_replica<Setup, entrain::sharded> {
     replica(const sharded& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm,
             const typename Setup::compressor& compressor)
-        : synchronous_replica<Setup, entrain::sharded>(p.bucket_bytes, p.accumulate, 0, model, optimizer, comm, compressor) {}
+        : synchronous_replica<Setup, entrain::sharded>(p.accumulate, model, optimizer, comm, [&](const parameter_layout& layout) {
+            return exchange_of<Setup, entrain::sharded>(layout, comm, compressor, p.bucket_bytes);
+          }) {}
   };
 
   std::string describe() const { return describe_members("sharded", "bucket_bytes", bucket_bytes, "accumulate", accumulate); }

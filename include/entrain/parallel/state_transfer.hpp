@@ -12,7 +12,10 @@
 
 // Saving and loading the state that every rank holds a version of (residuals of error feedback): rank 0 gathers one row a
 // rank into a tensor [ranks, n]. Loaded by as many ranks, each gets its row back, bit for bit. Loaded by another number of
-// ranks, each gets an equal share of the sum of the rows, so that no part of an error memory is lost.
+// ranks,
+//   - of a span each gets an equal share of the sum of the rows, so that no part of an error memory is lost;
+//   - a span whose name begins with "part_" lies cut over the ranks (part r belongs to rank r): it is put together and cut anew;
+//   - of a scalar each gets the mean.
 //
 // A sink is called on rank 0 only: sink(name, std::span<const T>, shape); it refers to the values until the file has been
 // written, and keep(vector) makes it own values that would not live so long. A source answers on every rank:
@@ -46,22 +49,35 @@ struct row_loader {
   template <class T>
   void operator()(std::string_view name, std::span<T> own) const {
     const std::string full = prefix + "." + std::string(name);
-    const std::size_t saved_ranks = source.shape_of(full).at(0), ranks = std::size_t(comm.size());
-    std::vector<T> rows(own.size() * saved_ranks);
-    source.read(full, std::span<T>(rows));
-    for (std::size_t i = 0; i < own.size(); ++i) {
-      if (saved_ranks == ranks) {
-        own[i] = rows[own.size() * std::size_t(comm.rank()) + i];
-        continue;
-      }
-      double total = 0;
-      for (std::size_t r = 0; r < saved_ranks; ++r) total += double(rows[own.size() * r + i]);
-      own[i] = T(total / double(ranks));
+    const auto saved = source.shape_of(full);
+    const std::size_t rows = saved.at(0), length = saved.at(1), n = own.size(), ranks = std::size_t(comm.size()), me = std::size_t(comm.rank());
+    const bool cut = rows != ranks && name.find("part_") != std::string_view::npos;
+    if (!cut && length != n) throw file_error("checkpoint", "'" + full + "' has another length", entrain::detail::text(n), entrain::detail::text(length));
+    std::vector<T> all(rows * length);
+    source.read(full, std::span<T>(all));
+    for (std::size_t i = 0; i < n; ++i) {
+      if (rows == ranks) own[i] = all[n * me + i];
+      else if (cut) own[i] = n * me + i < all.size() ? all[n * me + i] : T{};
+      else own[i] = T(sum_of_rows(all, length, i) / double(ranks));
     }
   }
   template <class T>
     requires std::is_arithmetic_v<T>
-  void operator()(std::string_view name, T& own) const { (*this)(name, std::span<T>(&own, 1)); }
+  void operator()(std::string_view name, T& own) const {
+    const std::string full = prefix + "." + std::string(name);
+    const std::size_t rows = source.shape_of(full).at(0);
+    std::vector<T> all(rows);
+    source.read(full, std::span<T>(all));
+    own = rows == std::size_t(comm.size()) ? all[std::size_t(comm.rank())] : T(sum_of_rows(all, 1, 0) / double(rows));
+  }
+
+ private:
+  template <class T>
+  static double sum_of_rows(const std::vector<T>& all, std::size_t length, std::size_t i) {
+    double total = 0;
+    for (std::size_t at = i; at < all.size(); at += length) total += double(all[at]);
+    return total;
+  }
 };
 
 }  // namespace entrain::parallel

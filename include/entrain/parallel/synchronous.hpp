@@ -23,11 +23,15 @@
 // The replica of data parallelism: every rank holds the whole model and a part of the batch; gradients are summed while
 // the backward pass is still running. With Placement = replicated every rank updates everything (parallel/data.hpp); with
 // Placement = sharded it owns 1/p of every bucket's optimizer state, updates that, and the updated parameters are gathered
-// (parallel/sharded.hpp). The order of summation is the communicator's and the same in both.
+// (parallel/sharded.hpp). The order of summation is the communicator's and the same in both; with fixed_exchange it is that of a
+// fixed tree (parallel/reproducible.hpp).
 
 namespace entrain::parallel {
 
 template <class Setup, class Placement>
+using exchange_of = exchange<typename Setup::value_type, typename Setup::communicator, typename Setup::compressor, Placement>;
+
+template <class Setup, class Placement, class Exchange = exchange_of<Setup, Placement>>
 class synchronous_replica {
  public:
   using model_type = typename Setup::model;
@@ -39,20 +43,20 @@ class synchronous_replica {
   static constexpr bool is_sharded = std::same_as<Placement, sharded>;
   static constexpr bool whole_after_step = true;  // every rank then holds all parameters, the same on each
 
-  synchronous_replica(std::size_t bucket_bytes, std::size_t accumulate, std::size_t shards, model_type& model, const optimizer_type& optimizer, communicator_type& comm,
-                      const compressor_type& compressor)
+  static constexpr bool fixed_shards = Exchange::fixed_shards;
+
+  // make_exchange(layout) -> Exchange
+  synchronous_replica(std::size_t accumulate, model_type& model, const optimizer_type& optimizer, communicator_type& comm, auto make_exchange)
       : accumulate_(accumulate),
         model_(model),
         comm_(comm),
         layout_(model.layout()),
-        exchange_(layout_, comm, compressor, bucket_bytes, shards),
+        exchange_(make_exchange(layout_)),
         state_(optimizer, local_size()),
         parameters_(exchange_.arena_size()),
         gradient_(exchange_.arena_size()),
         metrics_(comm),
-        gathers_(is_sharded ? exchange_.buckets().size() : 0) {
-    if (shards > 0 && accumulate > 1) throw usage_error("parallel::data", "shards and accumulate: a shard is a micro-batch already", "accumulate of 1", entrain::detail::text(accumulate));
-  }
+        gathers_(is_sharded ? exchange_.buckets().size() : 0) {}
 
   const parameter_layout& layout() const { return layout_; }
   std::span<T> parameters() { return parameters_.span().first(layout_.size()); }
@@ -62,7 +66,8 @@ class synchronous_replica {
 
   step_report step(const batch_type& batch, nn::pass how, bool stop) {
     step_report report;
-    exchange_.begin_step({how.seed, how.step, 0, 0});
+    report.learning_rate = state_.optimizer().learning_rate_at(how.step);
+    exchange_.begin_step({.seed = how.seed, .step = how.step, .rank = std::uint32_t(comm_.rank()), .learning_rate = report.learning_rate});
     {
       const timed computing(report.compute_seconds);
       metrics_.start(backward(batch, how), stop);
@@ -74,7 +79,6 @@ class synchronous_replica {
     }
     report.loss = metrics_.loss();
     report.stop = metrics_.stop();
-    report.learning_rate = state_.optimizer().learning_rate_at(how.step);
     finish(how.step, report);
     return report;
   }
@@ -92,11 +96,9 @@ class synchronous_replica {
   parallel::plan plan(std::size_t /*global_batch*/ = 0) const {
     parallel::plan p;
     exchange_.add_to(p);
-    if (exchange_.shards_here() > 0 && comm_.size() == 1 && layout_.trainable_begin() > 0) p.push_back({"reproducible_all_reduce", "statistics", sizeof(T), layout_.trainable_begin()});
-    if (comm_.size() > 1) {
-      p.push_back({"all_reduce", "metrics", sizeof(double), step_metrics<communicator_type>::count});
-      if (layout_.trainable_begin() > 0) p.push_back({"all_reduce", "statistics", sizeof(T), layout_.trainable_begin()});
-    }
+    if (comm_.size() > 1) p.push_back({"all_reduce", "metrics", sizeof(double), step_metrics<communicator_type>::count});
+    if (layout_.trainable_begin() > 0 && (fixed_shards || comm_.size() > 1))
+      p.push_back({fixed_shards ? "reproducible_all_reduce" : "all_reduce", "statistics", sizeof(T), layout_.trainable_begin()});
     if constexpr (is_sharded) {
       if (optim::clip_norm_of(state_.optimizer()) > 0) p.push_back({"all_reduce", "norm", sizeof(double), 1});
       for (std::size_t b = 0; b < exchange_.buckets().size(); ++b) {
@@ -119,8 +121,8 @@ class synchronous_replica {
       for (const auto& block : layout_.blocks()) sink("parameters." + block.name, std::span<const T>(parameters_.span().subspan(block.offset, block.count)), block.dims);
     for (std::size_t f = 0; f < state_.field_count; ++f)
       if (state_.needs(f)) save_field(f, sink);
-    exchange_.for_each_state([&](std::size_t block, auto& state) {
-      row_saver<communicator_type, std::remove_reference_t<Sink>> rows{comm_, sink, "compression." + layout_[block].name};
+    exchange_.for_each_state([&](std::size_t block, std::size_t leaf, auto& state) {
+      row_saver<communicator_type, std::remove_reference_t<Sink>> rows{comm_, sink, compression_name(block, leaf)};
       state.visit(rows);
     });
   }
@@ -130,22 +132,31 @@ class synchronous_replica {
     for (const auto& block : layout_.blocks()) source.read("parameters." + block.name, parameters_.span().subspan(block.offset, block.count));
     for (std::size_t f = 0; f < state_.field_count; ++f)
       if (state_.needs(f)) load_field(f, source);
-    exchange_.for_each_state([&](std::size_t block, auto& state) {
-      row_loader<communicator_type, std::remove_reference_t<Source>> rows{comm_, source, "compression." + layout_[block].name};
+    exchange_.for_each_state([&](std::size_t block, std::size_t leaf, auto& state) {
+      row_loader<communicator_type, std::remove_reference_t<Source>> rows{comm_, source, compression_name(block, leaf)};
       state.visit(rows);
     });
   }
 
  private:
+  std::string compression_name(std::size_t block, [[maybe_unused]] std::size_t leaf) const {
+    if constexpr (compress::chooser<compressor_type>) return "compression." + std::to_string(leaf) + "." + layout_[block].name;
+    else return "compression." + layout_[block].name;
+  }
+
   loss_sum backward(const batch_type& batch, const nn::pass& how) {
-    const std::size_t shards = exchange_.shards_here();
-    if constexpr (sliceable<batch_type>) {
-      if (shards > 0 && batch.samples % shards != 0)
-        throw usage_error("parallel::data", "the batch does not divide into its shards", entrain::detail::text("a multiple of ", shards, " samples a rank"), entrain::detail::text(batch.samples));
-      if (shards > 1) return backward_in_parts(batch, how, shards);
+    if constexpr (fixed_shards) {
+      const std::size_t shards = exchange_.shards_here();
+      if constexpr (sliceable<batch_type>) {
+        if (batch.samples % shards != 0)
+          throw usage_error("parallel::reproducible", "the batch does not divide into its shards", entrain::detail::text("a multiple of ", shards, " samples a rank"),
+                            entrain::detail::text(batch.samples));
+        if (shards > 1) return backward_in_parts(batch, how, shards);
+      } else if (shards > 1) {
+        throw usage_error("parallel::reproducible", "a batch that cannot be cut (see slice() in core/batch.hpp) cannot have several shards a rank");
+      }
+    } else if constexpr (sliceable<batch_type>) {
       if (accumulate_ > 1) return backward_in_parts(batch, how, accumulate_);
-    } else if (shards > 1) {
-      throw usage_error("parallel::data", "a batch that cannot be cut (see slice() in core/batch.hpp) cannot have several shards a rank");
     }
     return backward_once(batch, how, true, true);
   }
@@ -153,13 +164,15 @@ class synchronous_replica {
   loss_sum backward_in_parts(const batch_type& batch, nn::pass how, std::size_t parts) requires sliceable<batch_type> {
     loss_sum total;
     const std::size_t first = how.first_sample;
-    const bool apart = exchange_.shards_here() > 0;  // each part's gradient by itself
+    constexpr bool apart = fixed_shards;  // each part's gradient by itself
     for (std::size_t i = 0; i < parts; ++i) {
       const part piece = nth_part(batch.samples, i, parts);
       slice(batch, piece.first, piece.count, micro_batch_);
       how.first_sample = first + piece.first;
       total += backward_once(micro_batch_, how, apart || i == 0, i + 1 == parts);
-      if (apart && i + 1 < parts) exchange_.add_shard(gradient_.span());
+      if constexpr (apart) {
+        if (i + 1 < parts) exchange_.add_shard(gradient_.span());
+      }
     }
     return total;
   }
@@ -184,10 +197,12 @@ class synchronous_replica {
 
   void start_statistics() {
     if (layout_.trainable_begin() == 0) return;
-    if (exchange_.shards_here() > 0) return exchange_.start_statistics(gradient_.span());
-    if (comm_.size() == 1) return;
-    const view<T> observed(gradient_.data(), layout_.trainable_begin());
-    statistics_ = comm::start_all_reduce(comm_, view<const T>(observed), observed, comm::sum{});
+    if constexpr (fixed_shards) {
+      exchange_.start_statistics(gradient_.span());
+    } else if (comm_.size() > 1) {
+      const view<T> observed(gradient_.data(), layout_.trainable_begin());
+      statistics_ = comm::start_all_reduce(comm_, view<const T>(observed), observed, comm::sum{});
+    }
   }
 
   // Buckets are updated one by one as their exchanges end; where the global norm is needed, after the last one.
@@ -195,6 +210,10 @@ class synchronous_replica {
     const double clip = optim::clip_norm_of(state_.optimizer());
     const std::size_t buckets = exchange_.buckets().size();
     const bool empty = report.loss.count == 0;
+    {
+      const timed waiting(report.exposed_seconds);
+      exchange_.finish_stages(gradient_.span(), double(report.loss.count));
+    }
     optim::update_context context{step, report.learning_rate, 0, block_kind::weight};
     if (clip > 0) {
       double squares = 0;
@@ -211,7 +230,9 @@ class synchronous_replica {
       exchange_.progress();
     }
     const timed waiting(report.exposed_seconds);
-    if (exchange_.shards_here() > 0 && layout_.trainable_begin() > 0) exchange_.wait_statistics();
+    if constexpr (fixed_shards) {
+      if (layout_.trainable_begin() > 0) exchange_.wait_statistics();
+    }
     statistics_.wait();
     const std::size_t observed = layout_.trainable_begin();
     if (!empty) update_statistics<T>(gradient_.span().first(observed), parameters_.span().first(observed), report.loss.count);
@@ -290,7 +311,7 @@ class synchronous_replica {
   model_type& model_;
   communicator_type& comm_;
   parameter_layout layout_;
-  exchange<T, communicator_type, compressor_type, Placement> exchange_;
+  Exchange exchange_;
   optimizer_state<T, optimizer_type> state_;
   buffer<T> parameters_, gradient_;
   step_metrics<communicator_type> metrics_;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <entrain/comm/concepts.hpp>
-#include <entrain/compress/concepts.hpp>
+#include <entrain/compress/choices.hpp>
 #include <entrain/core/policy.hpp>
 #include <entrain/nn/concepts.hpp>
 #include <entrain/optim/concepts.hpp>
@@ -49,7 +49,7 @@ constexpr bool members_fit() {
     if constexpr (!nn::differentiable<typename c::model> || !comm::communicator<typename c::communicator>) return false;
     else
       return std::same_as<typename c::model::value_type, typename c::value_type> && optim::optimizer<typename c::optimizer, typename c::value_type> &&
-             compress::compressor<typename c::compressor, typename c::value_type>;
+             compress::compression<typename c::compressor, typename c::value_type>;
   }
 }
 
@@ -88,6 +88,34 @@ struct explain_model {
                 "which adds the gradient of the sum of the samples' losses");
 };
 
+template <class Compressor, class T>
+struct explain_compressor {
+  using compressor = Compressor;
+  static constexpr bool plain = [] {
+    if constexpr (compress::says_payload<compressor>) return compressor::payload != compress::payload_kind::two_phase && compressor::payload != compress::payload_kind::rounds;
+    else return false;
+  }();
+  static_assert(compress::says_payload<compressor>, "a compressor needs a line 'static constexpr compress::payload_kind payload = ...;': summable, gatherable, sparse, two_phase or rounds");
+  static_assert(!plain || compress::has_wire<compressor, T>, "a compressor needs 'template <class T> using wire_type = ...;' and 'template <class T> std::size_t wire_count(std::size_t n) const'");
+  static_assert(compress::has_block_state<compressor, T>,
+                "a compressor needs 'template <class T> auto make_state(std::size_t n) const' returning a visitable state, such as compress::no_state");
+  static_assert(!plain || !(compress::has_wire<compressor, T> && compress::has_block_state<compressor, T>) || compress::has_encode<compressor, T>,
+                "a compressor needs 'void encode(state&, const compress::context&, std::span<T> values, std::span<wire_type<T>> wire) const'");
+  static_assert(!plain || !compress::has_wire<compressor, T> || compress::has_decode<compressor, T>,
+                "a compressor needs 'void decode_add(const compress::context&, std::span<const wire_type<T>> wire, std::span<T> values, T scale) const'");
+  static_assert(plain || !compress::says_payload<compressor> || compress::has_its_payload<compressor, T>(),
+                "a compressor with the payload two_phase needs part_count, encode_parts, combine and decode_add, one with the payload rounds needs 'rounds', round_count, round and finish: "
+                "see entrain/compress/concepts.hpp");
+};
+template <class Leaves, class T>
+struct explain_leaves;
+template <class... C, class T>
+struct explain_leaves<std::tuple<C...>, T> {
+  std::tuple<explain_compressor<C, T>...> each;
+};
+template <class Compression, class T>
+struct explain_compression : std::conditional_t<compress::chooser<Compression>, explain_leaves<compress::leaves_of<Compression>, T>, explain_compressor<Compression, T>> {};
+
 template <class Chosen>
 struct explain_members {
   using model = typename Chosen::model;
@@ -110,14 +138,7 @@ struct explain_members {
   static_assert(optim::has_learning_rate<optimizer>, "an optimizer needs 'double learning_rate_at(std::uint64_t step) const'");
   static_assert(!optim::has_fields<optimizer> || optim::has_update<optimizer, T>,
                 "an optimizer needs 'template <class T> void update(const optim::update_context&, T* parameters, const T* gradient, std::array<T*, N> state, std::size_t n) const'");
-  static_assert(compress::says_payload<compressor>, "a compressor needs a line 'static constexpr compress::payload_kind payload = ...;': summable, gatherable or sparse");
-  static_assert(compress::has_wire<compressor, T>, "a compressor needs 'template <class T> using wire_type = ...;' and 'template <class T> std::size_t wire_count(std::size_t n) const'");
-  static_assert(compress::has_block_state<compressor, T>,
-                "a compressor needs 'template <class T> auto make_state(std::size_t n) const' returning a visitable state, such as compress::no_state");
-  static_assert(!(compress::has_wire<compressor, T> && compress::has_block_state<compressor, T>) || compress::has_encode<compressor, T>,
-                "a compressor needs 'void encode(state&, const compress::context&, std::span<T> values, std::span<wire_type<T>> wire) const'");
-  static_assert(!compress::has_wire<compressor, T> || compress::has_decode<compressor, T>,
-                "a compressor needs 'void decode_add(const compress::context&, std::span<const wire_type<T>> wire, std::span<T> values, T scale) const'");
+  [[no_unique_address]] explain_compression<compressor, T> compressor_;
 };
 
 // Instantiated when something is wrong: one of its static_asserts fires.

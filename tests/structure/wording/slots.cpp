@@ -41,9 +41,14 @@ void meet() { en::trainer run{en::test::line<float>{}}; }
 void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, not_a_policy{}}; }
 #endif
 
-#if defined(CASE_sparse_needs_dense)
-// expect: parallel::sharded sums gradients where they lie and cannot use a compressor that sends a selection of them: use compress::none or compress::cast here, or keep the compressor and use parallel::data
-void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, en::compress::error_feedback{en::compress::top_k{}}, en::parallel::sharded{}}; }
+#if defined(CASE_reproducible_needs_dense)
+// expect: parallel::reproducible cannot take a compressor, which encodes what a rank has and so depends on the number of ranks: use compress::none here, or keep the compressor and use parallel::data
+void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, en::compress::error_feedback{en::compress::top_k{}}, en::parallel::reproducible{}}; }
+#endif
+
+#if defined(CASE_per_layer_needs_an_end)
+// expect: the last argument of compress::per_layer takes the blocks that no rule took: end the list with a compressor without a rule, such as compress::none{}
+void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, en::compress::per_layer{en::compress::rule{en::compress::none{}, {.matrices = true}}}}; }
 #endif
 
 #if defined(CASE_pipeline_needs_stages)

@@ -65,7 +65,7 @@ void meet() { en::trainer run{en::test::line<float>{}, optimizer_without_update{
 #endif
 
 #if defined(CASE_compressor_without_payload)
-// expect: a compressor needs a line 'static constexpr compress::payload_kind payload = ...;': summable, gatherable or sparse
+// expect: a compressor needs a line 'static constexpr compress::payload_kind payload = ...;': summable, gatherable, sparse, two_phase or rounds
 void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, compressor_without_payload{}}; }
 #endif
 
