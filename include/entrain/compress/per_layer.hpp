@@ -24,7 +24,7 @@ namespace entrain::compress {
 struct when {
   bool matrices = false;      // blocks of two or more dimensions
   std::size_t at_least = 0;   // values
-  std::string_view name;      // occurs in the block's name; must outlive the policy (a literal does)
+  std::string_view name = {};  // occurs in the block's name; must outlive the policy (a literal does)
   friend bool operator==(const when&, const when&) = default;
 };
 

@@ -31,7 +31,7 @@ inline std::vector<bucket> cut_by_range(const parameter_layout& layout, std::siz
   for (auto& b : out)
     for (std::size_t i = 0; i < layout.blocks().size(); ++i) {
       const auto& block = layout[i];
-      if (block.kind != block_kind::statistic && block.offset < b.end && block.offset + block.count > b.begin) b.blocks.push_back(i);
+      if (block.kind != block_kind::statistic && block.count > 0 && block.offset < b.end && block.offset + block.count > b.begin) b.blocks.push_back(i);
     }
   return out;
 }
@@ -71,6 +71,8 @@ class bucket_queue {
     next_ = 0;
     for (std::size_t b = 0; b < buckets_.size(); ++b) pending_[b] = buckets_[b].blocks.size();
   }
+
+  bool started(std::size_t b) const { return b < next_; }
 
   // start(b) is called for each bucket that can go now.
   template <class Start>

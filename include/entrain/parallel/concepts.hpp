@@ -27,7 +27,7 @@
 //   loss(batch)                     this rank's part of an evaluation -> loss_sum; no communication but the policy's own
 //   assemble_parameters()           collective: makes every rank's arena whole
 //   data_rank(), data_ranks()       which part of a global batch this rank's loader must fetch
-//   plan(global batch)              every collective and message of a step, in order (plan.hpp)
+//   plan(global batch, step)        every collective and message of that step, in order (plan.hpp)
 //   save(sink), load(source)        collective: parameters, optimizer state and compressor state by name
 //
 // `step` divides once: gradients, losses and counts travel as sums, and the reciprocal of the global count is part of the

@@ -12,6 +12,7 @@
 
 #include <entrain/comm/concepts.hpp>
 #include <entrain/compress/choices.hpp>
+#include <entrain/core/error.hpp>
 #include <entrain/core/layout.hpp>
 #include <entrain/core/memory.hpp>
 #include <entrain/core/placement.hpp>
@@ -108,7 +109,7 @@ class exchange {
   void begin_step(const compress::context& where) {
     where_ = where;
     where_.ranks = std::uint32_t(comm_.size());
-    now_ = std::size_t(std::upper_bound(changes_.begin(), changes_.end(), where.step) - changes_.begin());
+    now_ = phase_of(where.step);
     auto& phase = phases_[now_];
     phase.queue.reset();
     std::fill(phase.decoded.begin(), phase.decoded.end(), std::uint8_t(0));
@@ -161,9 +162,9 @@ class exchange {
     return routes::own_range<Placement>(buckets_[b], comm_);
   }
 
-  // What a step of the current phase sends.
-  void add_to(plan& p) const {
-    for (const auto& m : phases_[now_].links) at(m, [&](const auto& route) { route.plan_of(m.number, p); });
+  // What that step sends.
+  void add_to(plan& p, std::uint64_t step) const {
+    for (const auto& m : phases_[phase_of(step)].links) at(m, [&](const auto& route) { route.plan_of(m.number, p); });
   }
 
   // f(block index, leaf, state) for every state of every trained block.
@@ -194,6 +195,7 @@ class exchange {
     return cut_by_range(layout, each, granularity(comm));
   }
 
+  std::size_t phase_of(std::uint64_t step) const { return std::size_t(std::upper_bound(changes_.begin(), changes_.end(), step) - changes_.begin()); }
   std::size_t leaf_at(std::size_t block, std::uint64_t step) const {
     return compress::leaf_of(compression_, compress::block(layout_[block], block, std::size_t(comm_.size())), step);
   }
@@ -240,6 +242,7 @@ class exchange {
 
   void settle(std::size_t m, std::span<T> gradient) {
     auto& phase = phases_[now_];
+    if (!phase.queue.started(m)) throw usage_error("gradient exchange", "waits for parameter blocks that the model has not reported as ready, such as '" + layout_[phase.queue.buckets()[m].blocks.back()].name + "'");
     at(phase.links[m], [&](auto& route) {
       using leaf = std::remove_cvref_t<decltype(route.compressor())>;
       route.wait(phase.links[m].number);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 #include <vector>
@@ -64,7 +65,7 @@ class fixed_exchange {
   }
   std::pair<std::size_t, std::size_t> own_range(std::size_t b) const { return {buckets()[b].begin, buckets()[b].end}; }
 
-  void add_to(plan& p) const {
+  void add_to(plan& p, std::uint64_t) const {
     for (const auto& b : buckets()) p.push_back({"reproducible_all_reduce", "gradient", sizeof(T), b.end - b.begin});
   }
   void for_each_state(auto&&) {}

@@ -138,7 +138,7 @@ class pipeline<Schedule>::replica {
       comm::broadcast(comm_, view<T>(parameters_.data() + layout_[b].offset, layout_[b].count), int(holders_.owner(b)));
   }
 
-  parallel::plan plan(std::size_t global_batch) const {
+  parallel::plan plan(std::size_t global_batch, std::uint64_t = 0) const {
     parallel::plan p;
     for (const auto& task : order_) {
       const bool right = task.kind == schedule::work::forward;

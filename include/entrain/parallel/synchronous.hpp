@@ -93,9 +93,9 @@ class synchronous_replica {
     }
   }
 
-  parallel::plan plan(std::size_t /*global_batch*/ = 0) const {
+  parallel::plan plan(std::size_t /*global_batch*/ = 0, std::uint64_t step = 0) const {
     parallel::plan p;
-    exchange_.add_to(p);
+    exchange_.add_to(p, step);
     if (comm_.size() > 1) p.push_back({"all_reduce", "metrics", sizeof(double), step_metrics<communicator_type>::count});
     if (layout_.trainable_begin() > 0 && (fixed_shards || comm_.size() > 1))
       p.push_back({fixed_shards ? "reproducible_all_reduce" : "all_reduce", "statistics", sizeof(T), layout_.trainable_begin()});

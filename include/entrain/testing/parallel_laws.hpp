@@ -94,7 +94,7 @@ void check_training(Communicator& comm, const Model& model, const Dataset& datas
   const std::uint64_t an_epoch = (dataset.size() + how.batch - 1) / how.batch;
   for (std::size_t s = 0; s < events.size(); ++s) {
     const std::size_t samples = s % an_epoch + 1 == an_epoch ? std::size_t(dataset.size()) - std::size_t(an_epoch - 1) * how.batch : how.batch;
-    const auto plan = together.plan(samples);
+    const auto plan = together.plan(samples, s);
     const std::uint64_t planned = parallel::bytes_sent(plan);
     const bool exact = std::none_of(plan.begin(), plan.end(), [](const auto& entry) { return entry.at_most; });
     detail::require_training(exact ? events[s].bytes_sent == planned : events[s].bytes_sent <= planned, who + ": bytes counted in step " + std::to_string(s) + " are those of the plan", std::to_string(planned),

@@ -194,7 +194,7 @@ class composed_trainer<true, P...> {
   // This rank's arena. For policies that spread the parameters, call assemble_parameters() on all ranks first.
   std::span<value_type> parameters() { return replica_.parameters(); }
   void assemble_parameters() { replica_.assemble_parameters(); }
-  parallel::plan plan(std::size_t global_batch) { return replica_.plan(global_batch); }
+  parallel::plan plan(std::size_t global_batch, std::uint64_t step = 0) { return replica_.plan(global_batch, step); }
 
   // What was composed, in words and numbers.
   std::string describe() {

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "../catch.hpp"
+
+#include <entrain/comm/threads.hpp>
+#include <entrain/compress/after.hpp>
+#include <entrain/compress/per_layer.hpp>
+#include <entrain/compress/way.hpp>
+
+#include "compression_matrix.hpp"
+
+using namespace entrain;
+
+namespace {
+template <class C>
+void on_threads(const C& c) {
+  for (const int ranks : {1, 2, 3, 4, 5}) CHECK_NOTHROW(comm::run_ranks(ranks, [&](comm::threads& world) { test::check_compression(world, c); }));
+}
+}  // namespace
+
+TEST_CASE("sparse gradients travel in three ways", "[compress]") {
+  on_threads(compress::error_feedback{compress::travel{compress::top_k{.ratio = 0.2}, compress::way::gather}});
+  on_threads(compress::error_feedback{compress::travel{compress::top_k{.ratio = 0.2}, compress::way::sparse}});
+  on_threads(compress::error_feedback{compress::travel{compress::top_k{.ratio = 0.2}, compress::way::dense}});
+}
+
+TEST_CASE("choosers: by block and by step", "[compress]") {
+  on_threads(compress::per_layer{compress::rule{compress::error_feedback{compress::top_k{.ratio = 0.1}}, {.matrices = true}}, compress::none{}});
+  on_threads(compress::after{3, compress::error_feedback{compress::top_k{.ratio = 0.1}}});
+  on_threads(compress::per_layer{compress::rule{compress::after{2, compress::error_feedback{compress::top_k{.ratio = 0.1}}}, {.matrices = true, .at_least = 50}},
+                                 compress::rule{compress::cast<bfloat16>{}, {.name = "bias"}}, compress::none{}});
+}
