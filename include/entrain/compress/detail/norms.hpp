@@ -50,11 +50,17 @@ T largest_magnitude(const T* x, std::size_t n) {
   return most;
 }
 
+// Whether a sum of squares of values of type T lost nothing to the ends of double's range.
+template <class T>
+bool squares_fit(double squares) {
+  return sizeof(T) < sizeof(double) || (squares > 1e-280 && squares < 1e300);
+}
+
 // Euclidean norm, also of doubles whose squares leave their range.
 template <class T>
 double euclidean_norm(const T* x, std::size_t n) {
   const double squares = sum_squares(x, n);
-  if (sizeof(T) < sizeof(double) || (squares > 1e-280 && squares < 1e300)) return std::sqrt(squares);
+  if (squares_fit<T>(squares)) return std::sqrt(squares);
   const double most = double(largest_magnitude(x, n));
   if (most == 0 || !(most <= std::numeric_limits<double>::max())) return most;
   return most * std::sqrt(sum_of(x, n, [most](double v) { return v / most * (v / most); }));
