@@ -4,6 +4,7 @@
 #include <entrain/comm/threads.hpp>
 #include <entrain/compress/after.hpp>
 #include <entrain/compress/per_layer.hpp>
+#include <entrain/compress/qsgd.hpp>
 #include <entrain/compress/way.hpp>
 
 #include "compression_matrix.hpp"
@@ -28,4 +29,17 @@ TEST_CASE("choosers: by block and by step", "[compress]") {
   on_threads(compress::after{3, compress::error_feedback{compress::top_k{.ratio = 0.1}}});
   on_threads(compress::per_layer{compress::rule{compress::after{2, compress::error_feedback{compress::top_k{.ratio = 0.1}}}, {.matrices = true, .at_least = 50}},
                                  compress::rule{compress::cast<bfloat16>{}, {.name = "bias"}}, compress::none{}});
+}
+
+TEST_CASE("activations of a pipeline travel encoded", "[compress]") {
+  const nn::mlp perceptron{.inputs = 6, .hidden = {8, 7, 8, 5}, .outputs = 3};
+  const auto on = [&](comm::threads& world, const auto& c, const auto& form) {
+    testing::check_training(world, perceptron, test::clusters{}, optim::sgd{.learning_rate = 0.05}, c, form, precision::fp32{}, {.steps = 6, .batch = 10});
+    testing::check_training(world, perceptron, test::clusters{}, optim::sgd{.learning_rate = 0.05}, c, form, precision::fp64{}, {.steps = 6, .batch = 3});
+  };
+  for (const int ranks : {1, 2, 3, 4})
+    CHECK_NOTHROW(comm::run_ranks(ranks, [&](comm::threads& world) {
+      on(world, compress::cast<bfloat16>{}, parallel::pipeline<>{.micro_batches = 3});
+      on(world, compress::qsgd{}, parallel::pipeline<parallel::schedule::gpipe>{.micro_batches = 4});
+    }));
 }

@@ -9,12 +9,12 @@
 #include <vector>
 
 #include <entrain/comm/collectives.hpp>
-#include <entrain/compress/concepts.hpp>
 #include <entrain/core/batch.hpp>
 #include <entrain/core/describe.hpp>
 #include <entrain/core/layout.hpp>
 #include <entrain/core/memory.hpp>
 #include <entrain/nn/concepts.hpp>
+#include <entrain/parallel/boundary.hpp>
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/holders.hpp>
 #include <entrain/parallel/metrics.hpp>
@@ -26,7 +26,8 @@
 // Pipeline parallelism: the model is cut between layers into as many stages as there are ranks; a batch goes through in
 // micro-batches, in the order that a schedule says, and one update follows (a flush, so the result is that of one rank).
 //
-// Needs a staged model (the models of nn are) and compress::none. Every rank's loader fetches the whole batch: the first
+// Needs a staged model (the models of nn are). What the compression slot holds encodes the activations and their gradients at the
+// cuts (boundary.hpp): compress::cast, or another compressor without memory. Every rank's loader fetches the whole batch: the first
 // stage reads its inputs, the last one its targets. Bytes a rank and step: activations to the right and their gradients to
 // the left at every cut. Memory: gradients, optimizer state and the schedule's peak of activations of the own stage (arenas
 // span the whole layout, but only pages that are touched take memory; the parameters are initialised whole).
@@ -45,8 +46,8 @@ struct pipeline {
     static_assert(nn::staged<typename Setup::model>,
                   "parallel::pipeline cuts the model between its layers and needs a staged model such as nn::gpt or nn::mlp: "
                   "a model that offers only its loss and gradient trains with parallel::data or parallel::sharded");
-    static_assert(compress::is_identity<typename Setup::compressor>,
-                  "parallel::pipeline sends activations, not gradients, and has no use for a gradient compressor: leave the compression out, or use parallel::data");
+    static_assert(takes_activations<typename Setup::compressor>(),
+                  "parallel::pipeline sends activations, each of them once: use a compressor that keeps no memory and leaves no value out, such as compress::cast, or use parallel::data");
     static_assert(sliceable<typename Setup::model::batch_type>,
                   "parallel::pipeline cuts batches into micro-batches and needs a batch type with a member 'samples' and a function slice(from, first, count, to)");
     return true;
@@ -67,11 +68,13 @@ class pipeline<Schedule>::replica {
   using optimizer_type = typename Setup::optimizer;
   using communicator_type = typename Setup::communicator;
   using request = comm::pending<communicator_type>;
+  using compressor_type = typename Setup::compressor;
   using T = typename Setup::value_type;
   using batch_type = typename model_type::batch_type;
 
-  replica(const pipeline& policy, model_type& model, const optimizer_type& optimizer, communicator_type& comm, const typename Setup::compressor&)
+  replica(const pipeline& policy, model_type& model, const optimizer_type& optimizer, communicator_type& comm, const compressor_type& compressor)
       : comm_(comm),
+        compressor_(compressor),
         rank_(std::size_t(comm.rank())),
         ranks_(std::size_t(comm.size())),
         micro_batches_(policy.micro_batches),
@@ -144,7 +147,7 @@ class pipeline<Schedule>::replica {
       const bool right = task.kind == schedule::work::forward;
       if (right ? rank_ + 1 == ranks_ : rank_ == 0) continue;
       const std::size_t width = right ? stage_.boundary_out() : stage_.boundary_in();
-      p.push_back({"message", right ? "activation" : "activation gradient", sizeof(T), nth_part(global_batch, task.micro_batch, micro_batches_).count * width,
+      p.push_back({"message", right ? "activation" : "activation gradient", wire::element_bytes, wire::count(compressor_, nth_part(global_batch, task.micro_batch, micro_batches_).count * width),
                    int(right ? rank_ + 1 : rank_ - 1)});
     }
     holders_.add_to(p, sizeof(T));
@@ -182,15 +185,22 @@ class pipeline<Schedule>::replica {
  private:
   static constexpr int activation_tag = comm::first_internal_tag + 256, gradient_tag = activation_tag + 1, state_tag = activation_tag + 3;
 
+  using wire = boundary<T, communicator_type, compressor_type>;
   // Room for one micro-batch in flight, and the sends that still read from it.
   struct lane {
     std::vector<T> in, out, din, dout;
+    wire from_left, to_right, from_right, to_left;
     request sent_out{}, sent_din{};
     void finish() {
       sent_out.wait();
       sent_din.wait();
     }
   };
+
+  // Random numbers of an encoding: the sender's, another for each micro-batch and direction.
+  compress::context key(const nn::pass& how, std::size_t micro_batch, std::size_t sender, std::size_t direction) const {
+    return {.seed = how.seed, .step = how.step, .block = std::uint32_t(2 * micro_batch + direction), .rank = std::uint32_t(sender), .ranks = std::uint32_t(ranks_)};
+  }
 
   static std::vector<double> costs(model_type& model) {
     std::vector<double> cost;
@@ -222,7 +232,7 @@ class pipeline<Schedule>::replica {
       l.finish();
       l.in.resize(n * stage_.boundary_in());
       l.out.resize(n * stage_.boundary_out());
-      if (rank_ > 0) comm_.start_receive(view<T>(l.in), int(rank_ - 1), activation_tag).wait();
+      if (rank_ > 0) l.from_left.receive(comm_, compressor_, key(how, m, rank_ - 1, 0), !how.training, view<T>(l.in), int(rank_ - 1), activation_tag);
     }
     loss_sum loss;
     {
@@ -230,7 +240,7 @@ class pipeline<Schedule>::replica {
       how.first_sample += piece.first;
       loss = stage_.forward(std::span<const T>(parameters_.span()), piece.batch, view<const T>(l.in), view<T>(l.out), slot, how);
     }
-    if (rank_ + 1 < ranks_) l.sent_out = comm::start_send(comm_, view<const T>(l.out), int(rank_ + 1), activation_tag);
+    if (rank_ + 1 < ranks_) l.sent_out = l.to_right.start_send(comm_, compressor_, key(how, m, rank_, 0), !how.training, view<const T>(l.out), int(rank_ + 1), activation_tag);
     return loss;
   }
 
@@ -242,14 +252,14 @@ class pipeline<Schedule>::replica {
       const timed waiting(report.exposed_seconds);
       l.dout.resize(n * stage_.boundary_out());
       l.din.resize(n * stage_.boundary_in());
-      if (rank_ + 1 < ranks_) comm_.start_receive(view<T>(l.dout), int(rank_ + 1), gradient_tag).wait();
+      if (rank_ + 1 < ranks_) l.from_right.receive(comm_, compressor_, key(how, m, rank_ + 1, 1), !how.training, view<T>(l.dout), int(rank_ + 1), gradient_tag);
     }
     {
       const timed computing(report.compute_seconds);
       how.first_sample += piece.first;
       stage_.backward(std::span<const T>(parameters_.span()), piece.batch, view<const T>(l.dout), view<T>(l.din), gradient_.span(), m % slots_, how, [](std::size_t) {});
     }
-    if (rank_ > 0) l.sent_din = comm::start_send(comm_, view<const T>(l.din), int(rank_ - 1), gradient_tag);
+    if (rank_ > 0) l.sent_din = l.to_left.start_send(comm_, compressor_, key(how, m, rank_, 1), !how.training, view<const T>(l.din), int(rank_ - 1), gradient_tag);
   }
 
   void update(std::uint64_t step, step_report& report) {
@@ -297,6 +307,7 @@ class pipeline<Schedule>::replica {
   };
 
   communicator_type& comm_;
+  compressor_type compressor_;
   std::size_t rank_, ranks_, micro_batches_;
   parameter_layout layout_;
   std::vector<std::size_t> cuts_;

@@ -3,10 +3,15 @@
 // The slots of a trainer: one policy for each question, and every argument a policy.
 #include <entrain/comm/self.hpp>
 #include <entrain/compress/error_feedback.hpp>
+#include <entrain/compress/none.hpp>
+#include <entrain/compress/per_layer.hpp>
 #include <entrain/compress/top_k.hpp>
+#include <entrain/nn/host.hpp>
+#include <entrain/nn/mlp.hpp>
 #include <entrain/optim/adamw.hpp>
 #include <entrain/optim/sgd.hpp>
 #include <entrain/parallel/pipeline.hpp>
+#include <entrain/parallel/reproducible.hpp>
 #include <entrain/parallel/sharded.hpp>
 #include <entrain/trainer/trainer.hpp>
 
@@ -59,6 +64,11 @@ void meet() { en::trainer run{en::test::line<float>{}, en::optim::sgd{}, en::par
 #if defined(CASE_doubles_in_single)
 // expect: the model computes in another number format than the trainer: pass precision::fp64 with a model of doubles, precision::fp32 with one of floats
 void meet() { en::trainer run{en::test::line<double>{}, en::optim::sgd{}}; }
+#endif
+
+#if defined(CASE_activations_once)
+// expect: parallel::pipeline sends activations, each of them once: use a compressor that keeps no memory and leaves no value out, such as compress::cast, or use parallel::data
+void meet() { en::trainer run{en::nn::mlp{.inputs = 4, .hidden = {8}, .outputs = 2}, en::optim::sgd{}, en::compress::top_k{}, en::parallel::pipeline<>{}}; }
 #endif
 
 // A trainer that fits, in any order of its arguments.
