@@ -16,7 +16,9 @@ namespace {
 
 constexpr std::uint32_t draws = 1u << 20;
 
-random_words words(std::uint64_t seed, std::uint64_t step, std::uint32_t block, std::uint32_t rank) { return random_words(compress::context{seed, step, block, rank}); }
+random_words words(std::uint64_t seed, std::uint64_t step, std::uint32_t block, std::uint32_t rank) {
+  return random_words(compress::context{seed, step, block, rank});
+}
 
 // Pearson's chi-square of counts that should be equal, in standard deviations from its mean.
 template <class Counts>
@@ -69,7 +71,8 @@ TEST_CASE("pairs of neighbours fill the square", "[compress]") {
 
 TEST_CASE("ranks, steps, blocks, seeds and draws are independent streams", "[compress]") {
   const auto w = words(5, 9, 2, 1);
-  const auto near = {words(5, 9, 2, 2), words(5, 9, 2, 0), words(5, 10, 2, 1), words(5, 8, 2, 1), words(5, 9, 3, 1), words(6, 9, 2, 1), random_words(compress::context{5, 9, 2, 1}, 1)};
+  const auto near = {words(5, 9, 2, 2), words(5, 9, 2, 0), words(5, 10, 2, 1), words(5, 8, 2, 1),
+                     words(5, 9, 3, 1), words(6, 9, 2, 1), random_words(compress::context{5, 9, 2, 1}, 1)};
   for (const auto& other : near) {
     CHECK(std::abs(correlation([&](auto i) { return w.uniform(i); }, [&](auto i) { return other.uniform(i); })) < 5);
     std::vector<std::uint32_t> cells(64 * 64);

@@ -73,23 +73,32 @@ struct one_bit {
   void decode_add(const context&, std::span<const std::uint8_t> wire, std::span<T> values, T scale) const {
     const std::size_t n = values.size(), columns = (wire.size() - detail::packed_bytes(n, 1)) / (2 * sizeof(T));
     if (n == 0) return;
+    const std::uint8_t *means = wire.data(), *bits = means + 2 * sizeof(T) * columns;
     const auto mean = [&](std::size_t at) {
       T value;
-      std::memcpy(&value, wire.data() + at * sizeof(T), sizeof(T));
+      std::memcpy(&value, means + at * sizeof(T), sizeof(T));
       return value;
     };
-    const std::uint8_t* bits = wire.data() + 2 * sizeof(T) * columns;
     if (columns == 1) return detail::add_signs(bits, n, T(scale * mean(0)), T(scale * mean(1)), values.data());
+
+    // Narrow rows are taken several at a time, with the means repeated.
+    const std::size_t width = columns < narrow ? columns * (narrow / columns + 1) : columns;
+    std::uint8_t repeated[4 * narrow * sizeof(T)];
+    if (columns < narrow) {
+      for (std::size_t i = 0; i < 2 * width; ++i)
+        std::memcpy(repeated + i * sizeof(T), means + (i % width % columns + i / width * columns) * sizeof(T), sizeof(T));
+      means = repeated;
+    }
     std::uint8_t negative[detail::bit_chunk];
-    std::size_t c = 0;  // the column of the next value
+    std::size_t c = 0;  // where the next value stands in its row
     detail::for_each_chunk(n, [&](std::size_t first, std::size_t count) {
       detail::packing<1>::unpack(bits + first / 8, count, negative);
       for (std::size_t i = 0; i < count;) {
-        const std::size_t run = std::min(count - i, columns - c);  // to the end of the row or of the chunk
+        const std::size_t run = std::min(count - i, width - c);  // to the end of the row or of the chunk
         T* out = values.data() + first + i;
-        for (std::size_t j = 0; j < run; ++j) out[j] += scale * (negative[i + j] ? mean(columns + c + j) : mean(c + j));
+        for (std::size_t j = 0; j < run; ++j) out[j] += scale * (negative[i + j] ? mean(width + c + j) : mean(c + j));
         i += run;
-        c = c + run == columns ? 0 : c + run;
+        c = c + run == width ? 0 : c + run;
       }
     });
   }
@@ -97,6 +106,8 @@ struct one_bit {
   friend bool operator==(const one_bit&, const one_bit&) = default;
 
  private:
+  static constexpr std::size_t narrow = 64;
+
   // (v + |v|) / 2 is v or 0, with no select to hinder the compiler.
   static double above(double v) { return 0.5 * v + 0.5 * std::abs(v); }
   static double below(double v) { return 0.5 * v - 0.5 * std::abs(v); }

@@ -111,7 +111,7 @@ struct terngrad {
     std::fill(codes + n, codes + 5 * q, std::uint8_t(0));
     ENTRAIN_VECTORISE
     for (std::size_t g = 0; g < q; ++g)
-      out[g] = std::uint8_t(codes[g] + 3 * codes[q + g] + 9 * codes[2 * q + g] + 27 * codes[3 * q + g] + 81 * codes[4 * q + g]);
+      out[g] = std::uint8_t(codes[g] + 3 * (codes[q + g] + 3 * (codes[2 * q + g] + 3 * (codes[3 * q + g] + 3 * codes[4 * q + g]))));
   }
   static void unpack_base3(const std::uint8_t* in, std::size_t n, std::uint8_t* codes) {
     const std::size_t q = (n + 4) / 5;
