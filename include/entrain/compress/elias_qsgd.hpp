@@ -16,7 +16,8 @@
 // QSGD with codes of variable length (Alistarh et al., NIPS 2017, section 3): the same rounding as qsgd.hpp, value for value,
 // but only levels that are not zero travel, each as the Elias gamma code of 1 + the zeros before it, a sign, and the Elias
 // gamma code of the level. Small levels and long runs of zeros are what the norm makes likely: with s = 1 and d = 1024 some
-// 0.35 bits a value instead of 2. (The paper's omega code is shorter than gamma only for numbers beyond 128.)
+// 0.33 bits a value instead of 2, with s = 16 1.9 instead of 6. (The paper's omega code is shorter than gamma only for numbers
+// from 128 on.)
 //
 // Wire: variable. Of each bucket: the norm, sizeof(T) bytes, and its codes, filled up to whole bytes; a bucket of zeros is its
 // norm alone. At most sizeof(T) + ceil(d (2 + gamma(s)) / 8) bytes a bucket, gamma(s) = 2 floor(log2 s) + 1: that much is
