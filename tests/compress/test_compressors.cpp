@@ -6,6 +6,8 @@
 #include <vector>
 
 #include <entrain/compress/compress.hpp>
+#include <entrain/compress/qsgd.hpp>
+#include <entrain/compress/scaled.hpp>
 #include <entrain/testing/compressor_laws.hpp>
 
 using namespace entrain;
@@ -18,6 +20,12 @@ TEMPLATE_TEST_CASE("every compressor keeps the laws", "[compress]", float, doubl
   testing::check_compressor<TestType>(compress::top_k{.ratio = 1});
   testing::check_compressor<TestType>(compress::error_feedback{compress::top_k{.ratio = 0.1}});
   testing::check_compressor<TestType>(compress::error_feedback{compress::cast<bfloat16>{}});
+}
+
+TEMPLATE_TEST_CASE("an unbiased compressor scaled down is a contraction, and may have error feedback", "[compress]", float, double) {
+  testing::check_compressor<TestType>(compress::scaled{compress::qsgd{.levels = 1, .bucket = 64}});
+  testing::check_compressor<TestType>(compress::scaled{compress::qsgd{.levels = 4}});
+  testing::check_error_feedback<double>(compress::error_feedback{compress::scaled{compress::qsgd{.levels = 2, .bucket = 0}}});
 }
 
 TEST_CASE("error feedback loses nothing", "[compress]") {

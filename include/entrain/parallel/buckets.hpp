@@ -58,7 +58,8 @@ std::vector<bucket> cut_by_block(const parameter_layout& layout, std::size_t ele
 // Counts down the blocks of each bucket and starts buckets in order.
 class bucket_queue {
  public:
-  explicit bucket_queue(const parameter_layout& layout, std::vector<bucket> buckets) : buckets_(std::move(buckets)), buckets_of_(layout.blocks().size()) {
+  bucket_queue() = default;
+  bucket_queue(const parameter_layout& layout, std::vector<bucket> buckets) : buckets_(std::move(buckets)), buckets_of_(layout.blocks().size()) {
     for (std::size_t b = 0; b < buckets_.size(); ++b)
       for (const std::size_t block : buckets_[b].blocks) buckets_of_[block].push_back(b);
     pending_.resize(buckets_.size());

@@ -210,28 +210,32 @@ class exchange {
   }
 
   void add_phase(std::size_t each, std::uint64_t step) {
-    std::vector<std::pair<bucket, link>> messages;
-    std::vector<std::size_t> route_of(layout_.blocks().size());
-    for (std::size_t i = 0; i < route_of.size(); ++i) route_of[i] = leaf_at(i, step);
+    phase_plan made;
+    made.route_of.resize(layout_.blocks().size());
+    for (std::size_t i = 0; i < made.route_of.size(); ++i) made.route_of[i] = leaf_at(i, step);
+    std::vector<bucket> messages;
     each_route([&](auto& route, std::size_t leaf) {
       route.begin_phase();
       if constexpr (in_place) {
-        for (const auto& b : buckets_) messages.push_back({b, {leaf, route.add_message(b)}});
+        messages = buckets_;
+        for (const auto& b : buckets_) made.links.push_back({leaf, route.add_message(b)});
       } else {
-        for (auto& b : cut_by_block(layout_, each, [&](std::size_t i) { return route_of[i] == leaf; })) messages.push_back({b, {leaf, route.add_message(b.blocks)}});
+        for (auto& b : cut_by_block(layout_, each, [&](std::size_t i) { return made.route_of[i] == leaf; })) {
+          // In the order in which a backward pass completes them.
+          std::size_t place = messages.size();
+          while (place > 0 && messages[place - 1].begin < b.begin) --place;
+          made.links.insert(made.links.begin() + std::ptrdiff_t(place), {leaf, route.add_message(b.blocks)});
+          messages.insert(messages.begin() + std::ptrdiff_t(place), std::move(b));
+        }
       }
     });
-    // In the order in which a backward pass completes them.
-    std::stable_sort(messages.begin(), messages.end(), [](const auto& a, const auto& b) { return a.first.begin > b.first.begin; });
-    std::vector<bucket> parts;
-    std::vector<link> links;
-    for (auto& [b, l] : messages) parts.push_back(std::move(b)), links.push_back(l);
-    std::vector<std::vector<std::size_t>> needed(buckets_.size());
+    made.decoded.resize(messages.size());
+    made.needed.resize(buckets_.size());
     for (std::size_t b = 0; b < buckets_.size(); ++b)
-      for (std::size_t m = 0; m < parts.size(); ++m)
-        if (in_place ? m == b : touches(buckets_[b], parts[m])) needed[b].push_back(m);
-    const std::size_t count = parts.size();
-    phases_.push_back({bucket_queue(layout_, std::move(parts)), std::move(links), std::vector<std::uint8_t>(count), std::move(needed), std::move(route_of)});
+      for (std::size_t m = 0; m < messages.size(); ++m)
+        if (in_place ? m == b : touches(buckets_[b], messages[m])) made.needed[b].push_back(m);
+    made.queue = bucket_queue(layout_, std::move(messages));
+    phases_.push_back(std::move(made));
   }
 
   bool touches(const bucket& b, const bucket& message) const {
