@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "../catch.hpp"
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <unistd.h>
+
+#include <entrain/checkpoint/checkpoint.hpp>
+#include <entrain/comm/threads.hpp>
+#include <entrain/compress/compress.hpp>
+#include <entrain/nn/host.hpp>
+#include <entrain/nn/mlp.hpp>
+#include <entrain/optim/optim.hpp>
+#include <entrain/parallel/parallel.hpp>
+#include <entrain/trainer/trainer.hpp>
+
+#include "models.hpp"
+
+// What a compressor remembers is part of a checkpoint: a run that was interrupted ends where the other one ends, bit for bit, also
+// when the gradients are grouped into other buckets afterwards. On another number of ranks it goes on with nothing lost.
+
+using namespace entrain;
+
+namespace {
+
+const nn::mlp model{.inputs = 6, .hidden = {8, 7}, .outputs = 3};
+const optim::sgd optimizer{.learning_rate = 0.05, .momentum = 0.9};
+const std::filesystem::path folder = std::filesystem::temp_directory_path() / ("entrain_resume_" + std::to_string(::getpid()));
+
+template <class C>
+std::vector<float> train(int ranks, const C& c, std::size_t bucket_bytes, std::uint64_t steps, bool resume, bool keeps) {
+  std::vector<float> out;
+  comm::run_ranks(ranks, [&](comm::threads& world) {
+    trainer run{model, optimizer, world, c, parallel::data{.bucket_bytes = bucket_bytes}, checkpoint::safetensors{.directory = folder.string(), .every = keeps ? 5u : 1000u}};
+    run.fit(test::clusters{}, {.steps = steps, .batch = 8, .resume = resume});
+    if (world.rank() == 0) out.assign(run.parameters().begin(), run.parameters().end());
+  });
+  return out;
+}
+
+template <class C>
+void check(const C& c) {
+  for (const int ranks : {1, 3}) {
+    CAPTURE(describe(c), ranks);
+    std::filesystem::remove_all(folder);
+    const auto whole = train(ranks, c, 1000, 16, false, false);
+    std::filesystem::remove_all(folder);
+    train(ranks, c, 1000, 8, false, true);  // the checkpoint of step 5 is the last but that of the end
+    CHECK(train(ranks, c, 64, 16, true, true) == whole);
+    CHECK_NOTHROW(train(ranks + 1, c, 200, 20, true, true));
+    std::filesystem::remove_all(folder);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("compressors resume: residuals, by every way", "[compress]") {
+  using namespace compress;
+  check(error_feedback{top_k{.ratio = 0.1}});
+  check(error_feedback{travel{top_k{.ratio = 0.1}, way::sparse}});
+  check(error_feedback{scaled{qsgd{.levels = 2, .bucket = 16}}});
+  check(error_feedback{sign{}});
+}
+
+TEST_CASE("compressors resume: choosers, also over a change", "[compress]") {
+  using namespace compress;
+  check(per_layer{rule{error_feedback{top_k{.ratio = 0.1}}, {.matrices = true}}, none{}});
+  check(after{3, error_feedback{top_k{.ratio = 0.1}}});
+  check(after{12, error_feedback{top_k{.ratio = 0.1}}});
+}
