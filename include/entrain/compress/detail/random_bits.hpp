@@ -27,6 +27,7 @@ namespace entrain::compress::detail {
 
 class random_words {
  public:
+  constexpr random_words() = default;
   // The stream of this rank, block and step: independent of every other rank's. `draw` tells apart several words a value.
   explicit constexpr random_words(const context& where, std::uint64_t draw = 0)
       : random_words(random_stream(where.seed, purpose::compress, where.block * 4096 + where.rank, where.step), draw) {}
