@@ -46,12 +46,13 @@ struct memory_file {
 constexpr std::size_t n = 37;
 
 struct state {
-  std::vector<float> residual, part_residual;
+  std::vector<float> residual, part_residual, same = std::vector<float>(3);
   double threshold = 0;
   state(int ranks) : residual(n), part_residual(parallel::routes::part_values(n, std::size_t(ranks))) {}
   void visit(auto&& v) {
     v("residual", std::span<float>(residual));
     v("part_residual", std::span<float>(part_residual));
+    v("same_factor", std::span<float>(same));
     v("threshold", threshold);
   }
 };
@@ -65,6 +66,7 @@ memory_file saved_by(int ranks) {
     for (std::size_t i = 0; i < n; ++i) s.residual[i] = float(world.rank() + 1) * float(i);
     for (std::size_t i = 0; i < s.part_residual.size(); ++i) s.part_residual[i] = part_value(std::size_t(world.rank()) * s.part_residual.size() + i);
     s.threshold = world.rank() + 1;
+    s.same = {4, 5, 6};
     s.visit(parallel::row_saver<comm::threads, memory_file>{world, file, "compression.weight"});
   });
   return file;
@@ -87,6 +89,7 @@ TEST_CASE("what compressors remember survives another number of ranks", "[checkp
         } else {
           HOLDS(s.threshold == (before + 1) / 2.0);  // the mean
         }
+        HOLDS(s.same == std::vector<float>{4, 5, 6});
         for (std::size_t i = 0; i < s.part_residual.size(); ++i) HOLDS(s.part_residual[i] == part_value(std::size_t(world.rank()) * s.part_residual.size() + i));
         comm::all_reduce(world, view<float>(s.residual), comm::sum{});  // the sum over ranks is what it was
         for (std::size_t i = 0; i < n; ++i) HOLDS(std::abs(s.residual[i] - float(before * (before + 1) / 2) * float(i)) <= 1e-4f * float(i));

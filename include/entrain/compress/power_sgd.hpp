@@ -48,7 +48,7 @@ struct power_sgd {
     void visit(auto&& visitor) {
       if (rank == 0) return;
       visitor("residual", residual.span());
-      visitor("q", q.span());
+      visitor("same_q", q.span());
     }
   };
 

@@ -15,7 +15,7 @@
 //   };
 //
 // and checkpointing, resuming, hashing and counting bytes follow without more code. A visitor accepts spans of elements
-// and references to arithmetic scalars.
+// and references to arithmetic scalars. What a name may say to a run on another number of ranks: parallel/state_transfer.hpp.
 
 namespace entrain {
 

@@ -15,6 +15,7 @@
 // ranks,
 //   - of a span each gets an equal share of the sum of the rows, so that no part of an error memory is lost;
 //   - a span whose name begins with "part_" lies cut over the ranks (part r belongs to rank r): it is put together and cut anew;
+//   - a span whose name begins with "same_" is equal on all ranks, and stays so;
 //   - of a scalar each gets the mean.
 //
 // A sink is called on rank 0 only: sink(name, std::span<const T>, shape); it refers to the values until the file has been
@@ -57,6 +58,7 @@ struct row_loader {
     source.read(full, std::span<T>(all));
     for (std::size_t i = 0; i < n; ++i) {
       if (rows == ranks) own[i] = all[n * me + i];
+      else if (name.find("same_") != std::string_view::npos) own[i] = all[i];
       else if (cut) own[i] = n * me + i < all.size() ? all[n * me + i] : T{};
       else own[i] = T(sum_of_rows(all, length, i) / double(ranks));
     }
