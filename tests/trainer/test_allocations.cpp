@@ -77,6 +77,15 @@ TEST_CASE("nothing is allocated in a step after the first", "[allocations]") {
     CHECK(allocations_of_steps(ranks, language, tokens(), parallel::data{.bucket_bytes = 4096, .accumulate = 2}, compress::cast<bfloat16>{}) == 0);
     CHECK(allocations_of_steps(ranks, language, tokens(), parallel::data{.bucket_bytes = 4096}, compress::error_feedback{compress::top_k{.ratio = 0.01}}) == 0);
     CHECK(allocations_of_steps(ranks, language, tokens(), parallel::sharded{.bucket_bytes = 4096}, compress::none{}) == 0);
+    using namespace compress;  // every route
+    const auto gradients = [&](const auto& c) { return allocations_of_steps(ranks, language, tokens(), parallel::data{.bucket_bytes = 4096}, c); };
+    CHECK(gradients(qsgd{}) == 0);
+    CHECK(gradients(random_k{}) == 0);
+    CHECK(gradients(error_feedback{chain{sampled_top_k{.ratio = 0.05}, sign{}}}) == 0);
+    CHECK(gradients(error_feedback{travel{top_k{.ratio = 0.01}, way::sparse}}) == 0);
+    CHECK(gradients(error_feedback{travel{top_k{.ratio = 0.01}, way::dense}}) == 0);
+    CHECK(gradients(two_phase{sign{}}) == 0);
+    CHECK(gradients(per_layer{rule{power_sgd{.rank = 2}, {.matrices = true}}, none{}}) == 0);
     CHECK(allocations_of_steps(ranks, language, tokens(), parallel::pipeline<>{.micro_batches = 4}, compress::none{}) == 0);
     CHECK(allocations_of_steps(ranks, nn::cnn{.filters = {4, 8}, .hidden = 16}, images(), parallel::data{}, compress::none{}) == 0);
   }

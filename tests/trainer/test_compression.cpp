@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "../catch.hpp"
 
+#include <string>
+
 #include <entrain/comm/threads.hpp>
 #include <entrain/compress/after.hpp>
 #include <entrain/compress/per_layer.hpp>
 #include <entrain/compress/qsgd.hpp>
 #include <entrain/compress/way.hpp>
 
+#include "comm/holds.hpp"
 #include "compression_matrix.hpp"
 
 using namespace entrain;
@@ -42,4 +45,14 @@ TEST_CASE("activations of a pipeline travel encoded", "[compress]") {
       on(world, compress::cast<bfloat16>{}, parallel::pipeline<>{.micro_batches = 3});
       on(world, compress::qsgd{}, parallel::pipeline<parallel::schedule::gpipe>{.micro_batches = 4});
     }));
+}
+
+TEST_CASE("a trainer explains how gradients travel", "[compress]") {
+  comm::run_ranks(4, [](comm::threads& world) {
+    trainer run{nn::mlp{.inputs = 6, .hidden = {40}, .outputs = 3}, optim::sgd{}, world, compress::after{10, compress::error_feedback{compress::top_k{.ratio = 0.01}}}};
+    const std::string before = run.explain(), then = run.explain(10);
+    HOLDS(before.find("all_reduce of") != std::string::npos);
+    HOLDS(then.find("predicted: gather") != std::string::npos);
+    HOLDS(then.find("top_k") != std::string::npos);
+  });
 }

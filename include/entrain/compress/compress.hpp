@@ -1,17 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <entrain/compress/adaptive_threshold.hpp>
 #include <entrain/compress/after.hpp>
+#include <entrain/compress/block.hpp>
 #include <entrain/compress/cast.hpp>
+#include <entrain/compress/chain.hpp>
+#include <entrain/compress/choices.hpp>
 #include <entrain/compress/concepts.hpp>
+#include <entrain/compress/cost.hpp>
+#include <entrain/compress/dragonn.hpp>
 #include <entrain/compress/elias_qsgd.hpp>
 #include <entrain/compress/error_feedback.hpp>
+#include <entrain/compress/majority_vote.hpp>
+#include <entrain/compress/measure.hpp>
 #include <entrain/compress/none.hpp>
 #include <entrain/compress/one_bit.hpp>
+#include <entrain/compress/one_bit_momentum.hpp>
 #include <entrain/compress/per_layer.hpp>
+#include <entrain/compress/power_sgd.hpp>
 #include <entrain/compress/qsgd.hpp>
+#include <entrain/compress/random_k.hpp>
+#include <entrain/compress/sampled_top_k.hpp>
 #include <entrain/compress/scaled.hpp>
+#include <entrain/compress/selective.hpp>
 #include <entrain/compress/sign.hpp>
+#include <entrain/compress/sketch.hpp>
+#include <entrain/compress/sketched_sgd.hpp>
 #include <entrain/compress/terngrad.hpp>
+#include <entrain/compress/threshold.hpp>
 #include <entrain/compress/top_k.hpp>
+#include <entrain/compress/two_phase.hpp>
+#include <entrain/compress/variance_based.hpp>
 #include <entrain/compress/way.hpp>
+#include <entrain/compress/wires.hpp>

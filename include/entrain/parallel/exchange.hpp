@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -12,6 +13,7 @@
 
 #include <entrain/comm/concepts.hpp>
 #include <entrain/compress/choices.hpp>
+#include <entrain/core/describe.hpp>
 #include <entrain/core/error.hpp>
 #include <entrain/core/layout.hpp>
 #include <entrain/core/memory.hpp>
@@ -22,7 +24,6 @@
 #include <entrain/parallel/routes/in_place.hpp>
 #include <entrain/parallel/routes/in_rounds.hpp>
 #include <entrain/parallel/routes/sparse.hpp>
-#include <entrain/parallel/routes/sparse_way.hpp>
 #include <entrain/parallel/routes/summed.hpp>
 #include <entrain/parallel/routes/two_phase.hpp>
 
@@ -93,7 +94,7 @@ class exchange {
     phases_.reserve(changes_.size() + 1);
     for (std::size_t i = 0; i <= changes_.size(); ++i) add_phase(std::max<std::size_t>(1, bucket_bytes / sizeof(T)), i == 0 ? 0 : changes_[i - 1]);
     each_route([&](auto& route, std::size_t) {
-      if constexpr (requires { route.way_of(0); }) route.choose(routes::cheapest_way<T, Communicator>{comm_});
+      if constexpr (requires { route.choose_ways(); }) route.choose_ways();
       route.allocate();
     });
   }
@@ -165,6 +166,23 @@ class exchange {
   // What that step sends.
   void add_to(plan& p, std::uint64_t step) const {
     for (const auto& m : phases_[phase_of(step)].links) at(m, [&](const auto& route) { route.plan_of(m.number, p); });
+  }
+
+  // What travels how at that step, a line a message; of sparse ones what the other ways would take.
+  std::string explain(std::uint64_t step) const {
+    const auto& phase = phases_[phase_of(step)];
+    std::string out;
+    for (std::size_t m = 0; m < phase.links.size(); ++m)
+      at(phase.links[m], [&](const auto& route) {
+        const auto& blocks = phase.queue.buckets()[m].blocks;
+        plan sent;
+        route.plan_of(phase.links[m].number, sent);
+        out += describe(route.compressor()) + ", " + std::to_string(blocks.size()) + " blocks from '" + (blocks.empty() ? "" : layout_[blocks.front()].name) + "':";
+        for (const auto& p : sent) out += " " + std::string(p.operation) + " of " + (p.at_most ? "at most " : "") + std::to_string(p.count * p.element_bytes) + " bytes;";
+        if constexpr (requires { route.explain(std::size_t{}); }) out += " " + route.explain(phase.links[m].number);
+        out += "\n";
+      });
+    return out;
   }
 
   // f(block index, leaf, state) for every state of every trained block.

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -68,6 +69,7 @@ class fixed_exchange {
   void add_to(plan& p, std::uint64_t) const {
     for (const auto& b : buckets()) p.push_back({"reproducible_all_reduce", "gradient", sizeof(T), b.end - b.begin});
   }
+  std::string explain(std::uint64_t) const { return entrain::detail::text(buckets().size(), " buckets, each summed by one fixed tree\n"); }
   void for_each_state(auto&&) {}
 
  private:

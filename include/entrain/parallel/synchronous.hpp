@@ -109,6 +109,8 @@ class synchronous_replica {
     return p;
   }
 
+  std::string explain(std::uint64_t step = 0) const { return exchange_.explain(step); }
+
   std::size_t optimizer_bytes() const {
     std::size_t fields = 0;
     for (std::size_t f = 0; f < state_.field_count; ++f) fields += state_.needs(f);

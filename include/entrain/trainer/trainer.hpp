@@ -196,6 +196,9 @@ class composed_trainer<true, P...> {
   void assemble_parameters() { replica_.assemble_parameters(); }
   parallel::plan plan(std::size_t global_batch, std::uint64_t step = 0) { return replica_.plan(global_batch, step); }
 
+  // How gradients travel at that step and why, a line a message; for policies that exchange gradients.
+  std::string explain(std::uint64_t step = 0) requires requires(replica_type& r) { r.explain(step); } { return replica_.explain(step); }
+
   // What was composed, in words and numbers.
   std::string describe() {
     std::ostringstream out;

@@ -12,6 +12,7 @@
 #include <entrain/comm/sparse_all_reduce.hpp>
 #include <entrain/compress/way.hpp>
 #include <entrain/parallel/routes/gathered.hpp>
+#include <entrain/parallel/routes/sparse_way.hpp>
 
 // (index, value) payloads, by one of three ways that is chosen for each message before the first step (compress/way.hpp):
 //
@@ -34,14 +35,13 @@ class sparse : public gathered<T, Communicator, Compressor> {
   using typename base::wire_type;
   using base::base;
 
-  // cheapest(values, most entries, bytes of a value, may they be merged) -> way, where the policy leaves it open.
-  template <class F>
-  void choose(F&& cheapest) {
-    const compress::way wanted = compress::way_of(this->compressor_);
+  // Before the first step; the same on every rank, since it follows from the profile that ranks share.
+  void choose_ways() {
     for (std::size_t m = 0; m < this->messages_.size(); ++m) {
       own_message mine;
       for (const std::size_t i : this->messages_[m].blocks) mine.values += this->layout_[i].count;
-      mine.way = wanted == compress::way::cheapest ? cheapest(mine.values, this->messages_[m].count, sizeof(T), merges) : wanted;
+      mine.choice = cheapest_way(this->comm_, mine.values, this->messages_[m].count, sizeof(T), merges, compress::is_variable<Compressor>, compress::way_of(this->compressor_));
+      mine.way = mine.choice.chosen;
       if (mine.way == compress::way::sparse && !merges)
         throw usage_error("compress::travel", "this compressor's indices do not ascend, so that they cannot be merged", "way::gather or way::dense", "way::sparse");
       if (mine.way == compress::way::sparse) mine.stream.reset(mine.values);
@@ -49,8 +49,7 @@ class sparse : public gathered<T, Communicator, Compressor> {
       own_.push_back(std::move(mine));
     }
   }
-  compress::way way_of(std::size_t m) const { return own_[m].way; }
-  std::size_t values_of(std::size_t m) const { return own_[m].values; }
+  std::string explain(std::size_t m) const { return explained(own_[m].choice, own_[m].values, this->messages_[m].count, compress::way_of(this->compressor_)); }
 
   void start(std::size_t m, std::span<T> gradient) {
     auto& mine = own_[m];
@@ -122,6 +121,7 @@ class sparse : public gathered<T, Communicator, Compressor> {
 
   struct own_message {
     compress::way way = compress::way::gather;
+    compress::sparse_choice choice;
     std::size_t values = 0;
     buffer<T> dense;
     comm::sparse_stream<T> stream;
