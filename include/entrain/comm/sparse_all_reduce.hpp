@@ -145,7 +145,7 @@ template <communicator C, class T, class Op = sum>
 sparse_all_reduce_request<C, T, Op> start_sparse_all_reduce(C& c, sparse_stream<T>& stream, Op = {}) {
   static_assert(operation_on<Op, T>, "entrain: this reduction operation cannot combine elements of this type");
   detail::count_collective(c, stream.bytes());
-  stepwise::pooled<sparse_detail::all_reduce_operation<C, T, Op>> op(4 * stream.size() * sizeof(T) + 1);
+  stepwise::pooled<sparse_detail::all_reduce_operation<C, T, Op>> op(4 * stream.size() * sizeof(T));
   op->start(c, stream);
   return sparse_all_reduce_request<C, T, Op>(std::move(op));
 }

@@ -73,8 +73,9 @@ class sparse : public gathered<T, Communicator, Compressor> {
     else base::test(m);
   }
   void wait(std::size_t m) {
-    if (own_[m].way == compress::way::sparse) own_[m].pending.wait();
-    else base::wait(m);
+    if (own_[m].way != compress::way::sparse) return base::wait(m);
+    own_[m].pending.wait();
+    own_[m].pending = {};  // its memory serves the next
   }
 
   void decode(std::size_t m, const compress::context& where, std::span<T> gradient, T scale) {
