@@ -217,24 +217,30 @@ TEST_CASE("a sparse all-reduce takes what the virtual clock shows", "[compress][
 TEST_CASE("the cheapest way of sparse gradients", "[compress][cost]") {
   using compress::way;
   const auto w = wires::uniform(1e-6, 1e9, 1e-10);
+  const auto slow = wires::uniform(1e-6, 1e8, 1e-10);
   const std::size_t n = 1 << 20;
   // Few ranks, few entries: everybody's entries to everybody. Many ranks: merged. Many entries: densely.
   CHECK(compress::choose_sparse(w, n, 100, 2).chosen == way::gather);
   CHECK(compress::choose_sparse(w, n, n / 3, 8).chosen == way::dense);
-  const auto many = compress::choose_sparse(w, n, n / 1000, 512, sizeof(float), true, 2e-9);
+  const compress::sparse_work work{2e-9, 3e-9};
+  const auto many = compress::choose_sparse(slow, n, n / 1000, 512, sizeof(float), true, work);
   CHECK(many.chosen == way::sparse);
   CHECK(many.sparse.seconds() < many.gather.seconds());
   CHECK(many.sparse.seconds() < many.dense.seconds());
   CHECK(many.best().seconds() == many.sparse.seconds());
   CHECK(many.gather.decode == Approx(512 * 1048 * 2e-9));  // every rank's entries
-  CHECK(compress::choose_sparse(w, n, n / 1000, 512, sizeof(float), false).chosen != way::sparse);  // cannot be merged
-  CHECK(compress::choose_sparse(w, n, 100, 2, sizeof(float), true, 0, false, way::dense).chosen == way::dense);
+  CHECK(compress::choose_sparse(slow, n, n / 1000, 512, sizeof(float), false).chosen != way::sparse);  // cannot be merged
+  CHECK(compress::choose_sparse(w, n, 100, 2, sizeof(float), true, {}, false, way::dense).chosen == way::dense);
+  // Merging: on 4 ranks streams of 2 and of 4 ranks come to be.
+  const auto free = compress::choose_sparse(w, n, 1000, 4, sizeof(float), true, {0, 0}), merged = compress::choose_sparse(w, n, 1000, 4, sizeof(float), true, {0, 1e-6});
+  CHECK(merged.sparse.wires - free.sparse.wires == Approx(1e-6 * (compress::union_size(double(n), 1000, 2) + compress::union_size(double(n), 1000, 4))));
   CHECK(compress::choose_sparse(w, n, 100, 4, sizeof(double)).gather.bytes == 3 * 100 * 16);  // an entry has padding
   // Each way is what predict() charges when the policy asks for it.
-  const compress::costs k{.encode = 1e-9, .decode = 1e-11};
+  const compress::costs k{.encode = 1e-9, .decode = 1e-11, .merge = 3e-9};
   const compress::top_k sparsifier{.ratio = 0.01};
   const auto shape = of(n, 4);
-  const auto three = compress::choose_sparse(w, n, sparsifier.wire_count<float>(n), 4, sizeof(float), true, 1e-11 * double(n) / double(sparsifier.wire_count<float>(n)));
+  const auto three = compress::choose_sparse(w, n, sparsifier.wire_count<float>(n), 4, sizeof(float), true,
+                                             {1e-11 * double(n) / double(sparsifier.wire_count<float>(n)), 3e-9});
   const auto asks = [&](way which) { return compress::predict<float>(compress::travel{sparsifier, which}, k, w, shape).seconds() - 1e-9 * double(n); };
   CHECK(asks(way::gather) == Approx(three.gather.seconds()));
   CHECK(asks(way::sparse) == Approx(three.sparse.seconds()));
@@ -249,6 +255,8 @@ TEST_CASE("costs of compressors are measured", "[compress][cost]") {
   CHECK(exact.fixed >= 0);
   CHECK(exact.fixed < 1e-2);
   CHECK(exact.filled == 1);
+  CHECK(exact.merge > 0);
+  CHECK(exact.merge < 1e-6);
   CHECK(compress::measure(compress::none{}) == compress::costs{});
   const auto coded = compress::measure<double>(compress::elias_qsgd{}, 1 << 14);
   CHECK(coded.filled > 0.01);

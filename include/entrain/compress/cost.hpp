@@ -35,10 +35,11 @@ struct costs {
   double encode = 0;   // a value
   double decode = 0;   // a value of the block, for one rank's encoding
   double combine = 0;  // two_phase: a value that arrives at the rank that combines
+  double merge = 0;    // sparse: an entry of the result of merging two streams
   double filled = 1;   // `variable`: share of wire_count that is sent
 
   friend bool operator==(const costs&, const costs&) = default;
-  std::string describe() const { return describe_members("costs", "fixed", fixed, "encode", encode, "decode", decode, "combine", combine, "filled", filled); }
+  std::string describe() const { return describe_members("costs", "fixed", fixed, "encode", encode, "decode", decode, "combine", combine, "merge", merge, "filled", filled); }
 };
 
 struct exchange_cost {
@@ -62,22 +63,32 @@ inline double union_size(double d, double k, double ranks, supports how = suppor
 
 // comm::sparse_all_reduce of k pairs of d values of `width` bytes: recursive doubling (SparCML, SC 2019). In every round streams of
 // the union so far are exchanged, a header of 16 bytes and a body; a body is never longer than the whole vector. Ranks beyond a
-// power of two combine in pairs before and get the result after. Merging is charged as the reduction that it replaces.
-inline wires::transfer sparse_all_reduce_time(const wires& w, int ranks, double d, double k, std::size_t width, supports how = supports::random) {
+// power of two combine in pairs before and get the result after. What arrives is combined at the wires' price of a reduction, and
+// `merge` seconds more for each entry of the result while that has pairs (no memory is read in order then).
+inline wires::transfer sparse_all_reduce_time(const wires& w, int ranks, double d, double k, std::size_t width, supports how = supports::random, double merge = 0) {
   wires::transfer all;
   if (ranks <= 1) return all;
-  const auto send = [&](double of_ranks, bool merges) {
-    const double body = std::min(union_size(d, k, of_ranks, how) * double(4 + width), d * double(width));
+  const double whole = d * double(width), pair = double(4 + width);
+  const auto send = [&](double of_ranks, double then) {  // then: ranks whose entries the result has; 0: nothing is merged
+    const double body = std::min(union_size(d, k, of_ranks, how) * pair, whole), result = then > 0 ? union_size(d, k, then, how) : 0;
     const auto& head = w.link(ranks, 16);
     const auto& link = w.link(ranks, std::uint64_t(body));
-    all += {head.alpha + 16 * head.beta + (body > 0 ? link.alpha + body * link.beta + (merges ? body * link.gamma : 0) : 0), 16 + body};
+    all += {head.alpha + 16 * head.beta, 16 + body};
+    if (body > 0) all.seconds += link.alpha + body * link.beta + (then > 0 ? body * link.gamma : 0) + (result * pair <= whole ? result * merge : 0);
   };
   const int core = int(std::bit_floor(unsigned(ranks))), extra = ranks - core;
-  if (extra > 0) send(1, true);
-  for (int together = 1; together < core; together *= 2) send(together + std::min(extra, together), true);
-  if (extra > 0) send(ranks, false);
+  const auto ranks_of = [&](int together) { return double(together + std::min(extra, together)); };
+  if (extra > 0) send(1, 2);
+  for (int together = 1; together < core; together *= 2) send(ranks_of(together), ranks_of(2 * together));
+  if (extra > 0) send(ranks, 0);
   return all;
 }
+
+// What the processor does with entries, in seconds; a server's core of today where nothing was measured.
+struct sparse_work {
+  double entry, merge;  // added to the values; of a result of merging
+  constexpr sparse_work(double added = 4e-9, double merged = 5e-9) : entry(added), merge(merged) {}
+};
 
 // The three ways of k entries of n values, from encoded to decoded.
 struct sparse_choice {
@@ -87,24 +98,24 @@ struct sparse_choice {
   const exchange_cost& best() const { return chosen == way::gather ? gather : chosen == way::sparse ? sparse : dense; }
 };
 
-// merges: indices ascend, so that streams can be merged. entry: seconds to add one entry to the values. variable: lengths travel
-// first. Of equals the first of gather, sparse, dense wins.
-inline sparse_choice choose_sparse(const wires& w, std::size_t n, std::size_t k, int ranks, std::size_t width = sizeof(float), bool merges = true, double entry = 0,
+// merges: indices ascend, so that streams can be merged. variable: lengths travel first. Of equals the first of gather, sparse,
+// dense wins. The same on all ranks that have the same figures.
+inline sparse_choice choose_sparse(const wires& w, std::size_t n, std::size_t k, int ranks, std::size_t width = sizeof(float), bool merges = true, sparse_work work = {},
                                    bool variable = false, way wanted = way::cheapest) {
   sparse_choice out;
   const double p = ranks, d = double(n), pass = d * double(width) * w.link(ranks, n * width).gamma;  // once over all values
   const double filled = double(std::min(k, n));
   auto gathered = w.time(variable ? comm::collective::all_gather_v : comm::collective::all_gather, ranks, k, width <= 4 ? 8 : 2 * width);  // as sparse_entry lies in memory
   if (variable) gathered += w.time(comm::collective::all_gather, ranks, 1, sizeof(std::uint32_t));
-  out.gather = {0, gathered.seconds, p * filled * entry, gathered.bytes};
+  out.gather = {0, gathered.seconds, p * filled * work.entry, gathered.bytes};
 
-  const auto merged = sparse_all_reduce_time(w, ranks, d, filled, width);
+  const auto merged = sparse_all_reduce_time(w, ranks, d, filled, width, supports::random, work.merge);
   const double everyone = union_size(d, filled, p);
   const bool whole = everyone * double(4 + width) > d * double(width);  // the result is a whole vector
-  out.sparse = {0, merged.seconds, whole ? pass : everyone * entry, merged.bytes};
+  out.sparse = {0, merged.seconds, whole ? pass : everyone * work.entry, merged.bytes};
 
   const auto summed = w.time(comm::collective::all_reduce, ranks, n, width);
-  out.dense = {0, summed.seconds, filled * entry + pass, summed.bytes};
+  out.dense = {0, summed.seconds, filled * work.entry + pass, summed.bytes};
 
   if (wanted != way::cheapest) return out.chosen = wanted, out;
   if (merges && out.sparse.seconds() < out.best().seconds()) out.chosen = way::sparse;
@@ -168,7 +179,7 @@ exchange_cost predict(const C& c, const costs& k, const wires& w, std::span<cons
         out.decode *= p;
       } else {
         const double entry = count == 0 ? 0 : out.decode / double(count);
-        const auto ways = choose_sparse(w, n, count, p, sizeof(T), is_ascending<C>, entry, is_variable<C>, way_of(c));
+        const auto ways = choose_sparse(w, n, count, p, sizeof(T), is_ascending<C>, {entry, k.merge}, is_variable<C>, way_of(c));
         out.decode = ways.best().decode;
         sent = {ways.best().wires, ways.best().bytes};
       }

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include <entrain/comm/collectives.hpp>
+#include <entrain/comm/operations.hpp>
+#include <entrain/comm/sparse_stream.hpp>
 #include <entrain/compress/cost.hpp>
 #include <entrain/core/memory.hpp>
 #include <entrain/core/philox.hpp>
@@ -133,6 +135,26 @@ coding_time time_coding(const C& c, std::size_t rows, std::size_t columns, int r
   return best;
 }
 
+// Seconds an entry of the result, of two streams of random indices.
+template <class T>
+double time_merge() {
+  constexpr std::size_t count = 4096, distance = 64;
+  const random_stream random(1, purpose::compress, 1);
+  const std::vector<T> values(count, T(1));
+  std::vector<std::uint32_t> indices[2];
+  for (std::size_t i = 0; i < 2 * count; ++i) indices[i / count].push_back(std::uint32_t(i % count * distance + random.below(i, distance)));
+  comm::sparse_stream<T> low(count * distance), high(count * distance), spare(count * distance);
+  double best = 1e9;
+  for (int i = 0; i < 5; ++i) {
+    low.clear(), high.clear();
+    low.append({std::span<const std::uint32_t>(indices[0]), std::span<const T>(values)}), high.append({std::span<const std::uint32_t>(indices[1]), std::span<const T>(values)});
+    const auto begin = std::chrono::steady_clock::now();
+    const std::size_t found = merge_add(low, high, spare, comm::sum{}).count();
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / double(found));
+  }
+  return best;
+}
+
 }  // namespace detail
 
 // n: values, of the order of the blocks in question (a large block does not fit the caches). ranks: of the group, for two_phase.
@@ -149,6 +171,7 @@ costs measure(const C& c, std::size_t n = std::size_t(1) << 16, int ranks = 4) {
     out.encode = slope(small.encode, large.encode), out.decode = slope(small.decode, large.decode);
     if constexpr (C::payload == payload_kind::two_phase) out.combine = slope(small.combine, large.combine);
     out.fixed = std::max(0.0, small.encode - few * out.encode) + std::max(0.0, small.decode - few * out.decode);
+    if constexpr (C::payload == payload_kind::sparse && is_ascending<C>) out.merge = detail::time_merge<T>();
     if constexpr (is_variable<C>) out.filled = large.filled;
     return out;
   }
