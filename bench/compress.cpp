@@ -28,12 +28,14 @@
 
 #include <entrain/compress/adaptive_threshold.hpp>
 #include <entrain/compress/cast.hpp>
+#include <entrain/compress/chain.hpp>
 #include <entrain/compress/dragonn.hpp>
 #include <entrain/compress/elias_qsgd.hpp>
 #include <entrain/compress/error_feedback.hpp>
 #include <entrain/compress/majority_vote.hpp>
 #include <entrain/compress/measure.hpp>
 #include <entrain/compress/one_bit.hpp>
+#include <entrain/compress/one_bit_momentum.hpp>
 #include <entrain/compress/power_sgd.hpp>
 #include <entrain/compress/qsgd.hpp>
 #include <entrain/compress/random_k.hpp>
@@ -229,6 +231,8 @@ void run(bench& b) {
   b("power_sgd", compress::power_sgd{.rank = 4}, "power_sgd 2048 4");
   b("two_phase_sign", compress::two_phase{compress::sign{}});
   b("majority_vote", compress::majority_vote{});
+  b("one_bit_momentum", compress::one_bit_momentum{.freeze_after = 0});
+  b("chain_top_k_qsgd", compress::chain{compress::top_k{.ratio = 0.01}, compress::qsgd{}, compress::delta_indices{}});
   b("feedback_top_k", compress::error_feedback{compress::top_k{.ratio = 0.01}});
   b("feedback_sign", compress::error_feedback{compress::sign{}});
 }

@@ -126,7 +126,8 @@ def random_k(v, ratio):
 
     def with_adder(add):
         def whole():
-            i = torch.randint(v.n, (k,))
+            each = v.n // k  # one of each stretch: distinct
+            i = torch.arange(0, k * each, each) + torch.randint(each, (k,))
             add(i, v.x[i])
 
         return whole
@@ -240,10 +241,15 @@ def block_float8(v, block):
 def power_sgd(v, columns, rank):
     x = v.x.view(-1, int(columns))
     q = torch.randn(int(columns), int(rank))
+    residual = torch.zeros_like(x)
 
-    def whole():
-        p = torch.linalg.qr(x @ q).Q
-        v.out.view_as(x).addmm_(p, (x.t() @ p).t())
+    def whole():  # with the residual and the warm start that belong to the method
+        m = x + residual
+        p = torch.linalg.qr(m @ q).Q
+        q.copy_(m.t() @ p)
+        decoded = p @ q.t()
+        torch.sub(m, decoded, out=residual)
+        v.out.view_as(x).add_(decoded)
 
     return [whole]
 
