@@ -131,7 +131,7 @@ TEST_CASE("slow wires make compression pay, fast ones do not", "[plan]") {
   const auto paying = [](const plan::advice& a) { return std::count_if(a.policies.begin(), a.policies.end(), [](const auto& v) { return v.pays; }); };
   const auto slow = ask(1e8, 0.2), fast = ask(1e10, 0.2);
   INFO(slow << fast);
-  CHECK(paying(slow) >= 4);
+  CHECK(paying(slow) >= 3);
   CHECK(slow.compute_bound() < 1);
   CHECK(paying(fast) <= 1);
   CHECK(fast.compute_bound() > 10);
