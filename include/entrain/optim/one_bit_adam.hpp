@@ -9,6 +9,8 @@
 #include <string_view>
 
 #include <entrain/core/describe.hpp>
+#include <entrain/core/error.hpp>
+#include <entrain/optim/adamw.hpp>
 #include <entrain/optim/concepts.hpp>
 
 // 1-bit Adam (Tang et al., "1-bit Adam: communication efficient large-scale training with Adam's convergence speed", ICML 2021).
@@ -23,7 +25,9 @@
 //   trainer run{model, world, optimizer, compress::one_bit_momentum_of(optimizer)};
 //
 // Freeze when |v|_1 hardly changes any more: after 15 to 25 % of the steps, not within the learning rate's warm-up. Parameters whose
-// gradient was always zero until then (unused embeddings) have no v and stay where they are.
+// gradient was always zero until then (unused embeddings) have no v and stay where they are. Batches of equal size in every step; no
+// clipping by norm, which after the freezing would clip the momentum and before it a gradient that the compressor's momentum has whole.
+// freeze_after == 0 is an error (thrown by the first update).
 // Memory: two values a parameter.
 
 namespace entrain::optim {
@@ -44,31 +48,32 @@ struct one_bit_adam {
 
   template <class T>
   void update(const update_context& c, T* x, const T* gradient, std::array<T*, 2> state, std::size_t n) const {
-    const auto [m, v] = state;
-    const T scale = T(c.gradient_scale), keep = T(1 - c.learning_rate * (c.kind == block_kind::weight ? weight_decay : 0.0));
-    if (c.step < freeze_after) {
-      const double t = double(c.step) + 1;
-      const T rate = T(c.learning_rate / (1 - std::pow(beta1, t))), root = T(1 / std::sqrt(1 - std::pow(beta2, t)));
-      for (std::size_t i = 0; i < n; ++i) {
-        const T g = gradient[i] * scale;
-        m[i] = T(beta1) * m[i] + T(1 - beta1) * g;
-        v[i] = T(beta2) * v[i] + T(1 - beta2) * g * g;
-        x[i] = keep * x[i] - rate * m[i] / (std::sqrt(v[i]) * root + T(epsilon));
-      }
-    } else {
-      // v as Adam would use it at the moment of freezing: its bias is corrected once.
-      const T rate = T(c.learning_rate), root = T(freeze_after == 0 ? 1 : 1 / std::sqrt(1 - std::pow(beta2, double(freeze_after))));
-      for (std::size_t i = 0; i < n; ++i) {
-        m[i] = gradient[i] * scale;
-        x[i] = keep * x[i] - (v[i] > T(0) ? rate * m[i] / (std::sqrt(v[i]) * root + T(epsilon)) : T(0));
-      }
-    }
+    if (freeze_after == 0) throw usage_error("optim::one_bit_adam", "without dense steps there is no second moment, and no parameter would move", "freeze_after of 1 or more", "0");
+    if (c.step < freeze_after) return adamw{learning_rate, beta1, beta2, epsilon, weight_decay}.update(c, x, gradient, state, n);
+    // v as Adam has used it last: its bias stays corrected as it was then. Where freezing comes after thousands of steps, as in the
+    // paper, that is a factor of 1.
+    const double keep = 1 - c.learning_rate * (c.kind == block_kind::weight ? weight_decay : 0.0);
+    run<T>({T(keep), T(c.gradient_scale), T(c.learning_rate), T(1 / std::sqrt(1 - std::pow(beta2, double(freeze_after)))), T(epsilon)}, x, gradient, state[0], state[1], n);
   }
 
   std::string describe() const {
     return describe_members("one_bit_adam", "learning_rate", learning_rate, "beta1", beta1, "beta2", beta2, "epsilon", epsilon, "weight_decay", weight_decay, "freeze_after", freeze_after);
   }
   friend bool operator==(const one_bit_adam&, const one_bit_adam&) = default;
+
+ private:
+  template <class T>
+  struct factors { T keep, scale, rate, root, epsilon; };
+
+  // Apart and never inlined, as in adamw, so that it becomes vector arithmetic.
+  template <class T>
+  [[gnu::noinline]] static void run(const factors<T>& f, T* __restrict x, const T* __restrict momentum, T* __restrict m, const T* __restrict v, std::size_t n) {
+    const auto [keep, scale, rate, root, epsilon] = f;
+    for (std::size_t i = 0; i < n; ++i) {
+      m[i] = momentum[i] * scale;
+      x[i] = keep * x[i] - (v[i] > T(0) ? rate * m[i] / (std::sqrt(v[i]) * root + epsilon) : T(0));
+    }
+  }
 };
 
 }  // namespace entrain::optim
