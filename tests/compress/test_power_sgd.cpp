@@ -7,6 +7,8 @@
 #include <entrain/compress/power_sgd.hpp>
 #include <entrain/testing/compressor_laws.hpp>
 
+#include "exchange_by_hand.hpp"
+
 using namespace entrain;
 
 namespace {
@@ -131,6 +133,28 @@ TEST_CASE("on a matrix that stays, the warm start approaches the best approximat
   }
   CHECK(excess[3] < 1e-6);
   for (int step = 1; step < 3; ++step) CHECK(excess[std::size_t(step)] < excess[std::size_t(step - 1)] * 1.5 / 256);
+}
+
+TEST_CASE("a matrix of no more than the rank arrives whole in one step, whoever holds which part of it", "[compress]") {
+  const std::size_t a = 40, b = 25, n = a * b;
+  const compress::power_sgd c{.rank = 3};
+  const auto left = random_values<double>(3 * a, 1), right = random_values<double>(3 * b, 2);
+  std::vector<double> m(n);
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t k = 0; k < 3; ++k) m[i] += left[k * a + i / b] * right[k * b + i % b];
+  test::by_hand<double, compress::power_sgd> alone(c, compress::block(a, b), 1), three(c, compress::block(a, b), 3);
+  const auto noise = random_values<double>(n, 3), more = random_values<double>(n, 4);
+  std::vector<std::vector<double>> parts(3, m);  // they add up to m
+  for (std::size_t i = 0; i < n; ++i) parts[0][i] = noise[i], parts[1][i] = more[i], parts[2][i] -= noise[i] + more[i];
+  const auto one = alone.step({m}, 0)[0];
+  const auto all = three.step(parts, 0);
+  for (std::size_t i = 0; i < n; ++i) {
+    REQUIRE(one[i] == Approx(m[i]).margin(1e-5));
+    REQUIRE(all[0][i] == Approx(one[i]).margin(1e-9));
+    REQUIRE(all[1][i] == all[0][i]);
+    REQUIRE(all[2][i] == all[0][i]);
+  }
+  for (std::size_t i = 0; i < 3 * b; ++i) REQUIRE((three.states[0].q[i] == three.states[1].q[i] && three.states[0].q[i] == three.states[2].q[i]));
 }
 
 TEST_CASE("what factors do not shrink travels whole", "[compress]") {

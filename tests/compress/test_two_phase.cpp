@@ -153,6 +153,17 @@ TEST_CASE("votes survive 3 of 8 ranks that lie, not 5", "[compress]") {
   CHECK(distance_after(5) > 2);
 }
 
+TEST_CASE("blocks without values and without magnitude pass through two phases", "[compress]") {
+  const compress::two_phase c{compress::sign{}};
+  auto states = states_of<float>(c, 0, 3);
+  CHECK(exchange<float>(c, states, {{}, {}, {}}).empty());
+  for (const float v : {0.0f, 1e-45f, 1e30f, -1e30f}) {
+    auto some = states_of<float>(c, 3, 5);  // fewer values than ranks
+    for (std::uint64_t step = 0; step < 3; ++step)
+      for (const float found : exchange<float>(c, some, std::vector<std::vector<float>>(5, std::vector<float>(3, v)), step)) CHECK(found == Approx(5 * v));
+  }
+}
+
 TEST_CASE("bytes of two phases are those of the documentation", "[compress]") {
   CHECK(compress::two_phase{compress::sign{}}.part_count<float>(1024) == 4 + 128);
   CHECK(compress::majority_vote{}.part_count<float>(1024) == 128);

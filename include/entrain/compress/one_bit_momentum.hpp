@@ -126,16 +126,22 @@ struct one_bit_momentum {
 
   // The scale of z's values in use, z without the others, and what signs times this scale leave out of z.
   template <class T>
-  static T scale_and_leave(std::span<T> z, std::span<const T> used, std::span<T> left) {
-    std::size_t count = z.size();
-    for (std::size_t i = 0; i < used.size(); ++i)
-      if (used[i] == T(0)) z[i] = T(0), --count;
-    const T scale = count == 0 ? T(0) : T(detail::euclidean_norm(z.data(), z.size()) / std::sqrt(double(count)));
-    const T* const whole = z.data();
-    T* const rest = left.data();
-    for (std::size_t i = 0, n = z.size(); i < n; ++i) rest[i] = whole[i] - (whole[i] < T(0) ? -scale : scale);
-    for (std::size_t i = 0; i < used.size(); ++i)
-      if (used[i] == T(0)) left[i] = T(0);
+  static T scale_and_leave(std::span<T> all, std::span<const T> used, std::span<T> left) {
+    const std::size_t n = all.size();
+    T *const z = all.data(), *const rest = left.data();
+    const T* const u = used.data();
+    std::size_t count = n;
+    if (!used.empty()) {
+      std::ptrdiff_t without = 0;
+      for (std::size_t i = 0; i < n; ++i) without += u[i] == T(0), z[i] = u[i] == T(0) ? T(0) : z[i];
+      count -= std::size_t(without);
+    }
+    const T scale = count == 0 ? T(0) : T(detail::euclidean_norm(z, n) / std::sqrt(double(count)));
+    const auto of = [scale](T v) { return v - (v < T(0) ? -scale : scale); };
+    if (used.empty())
+      for (std::size_t i = 0; i < n; ++i) rest[i] = of(z[i]);
+    else
+      for (std::size_t i = 0; i < n; ++i) rest[i] = u[i] == T(0) ? T(0) : of(z[i]);
     return scale;
   }
 };

@@ -84,10 +84,11 @@ struct power_sgd {
       T* const m = values.data();
       add(m, s.residual.data(), T(1), values.size());
       for (std::size_t k = 0; k < s.rank; ++k) {
-        const T* const q = s.q.data() + k * s.columns;
-        if (std::all_of(q, q + s.columns, [](T v) { return v == T(0); })) seed(s, where, k);  // a direction that was not needed
-        for (std::size_t i = 0; i < s.rows; ++i) wire[k * s.rows + i] = dot(m + i * s.columns, q, s.columns);
+        const auto q = s.q.span().subspan(k * s.columns, s.columns);
+        if (std::all_of(q.begin(), q.end(), [](T v) { return v == T(0); })) seed(s, where, k);  // a direction that was not needed
       }
+      for (std::size_t i = 0; i < s.rows; ++i)
+        for (std::size_t k = 0; k < s.rank; ++k) wire[k * s.rows + i] = dot(m + i * s.columns, s.q.data() + k * s.columns, s.columns);
     } else {
       std::copy(summed.begin(), summed.end(), s.p.begin());
       orthonormalise(s);
@@ -101,11 +102,13 @@ struct power_sgd {
   void finish(state<T>& s, const context& where, std::span<const T> summed, std::span<T> values) const {
     if (s.rank == 0) return;  // the values hold the sum since the second round
     std::copy(summed.begin(), summed.end(), s.q.begin());
-    std::copy(values.begin(), values.end(), s.residual.begin());
-    std::fill(values.begin(), values.end(), T(0));
-    for (std::size_t i = 0; i < s.rows; ++i)
-      for (std::size_t k = 0; k < s.rank; ++k) add(values.data() + i * s.columns, s.q.data() + k * s.columns, s.p[k * s.rows + i], s.columns);
-    add(s.residual.data(), values.data(), T(-1) / T(where.ranks), values.size());
+    for (std::size_t i = 0; i < s.rows; ++i) {  // row by row, so that each stays in the cache
+      T *const row = values.data() + i * s.columns, *const left = s.residual.data() + i * s.columns;
+      std::copy_n(row, s.columns, left);
+      std::fill_n(row, s.columns, T(0));
+      for (std::size_t k = 0; k < s.rank; ++k) add(row, s.q.data() + k * s.columns, s.p[k * s.rows + i], s.columns);
+      add(left, row, T(-1) / T(where.ranks), s.columns);
+    }
     // Only the span of Q matters to the next step: lengths of one keep its products in range.
     for (std::size_t k = 0; k < s.rank; ++k) {
       const std::span<T> column = s.q.span().subspan(k * s.columns, s.columns);

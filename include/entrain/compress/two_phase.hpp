@@ -33,6 +33,8 @@ struct two_phase {
   using slot_type = slot::compression;
   static_assert(Inner::payload == payload_kind::gatherable && !is_variable<Inner>,
                 "compress::two_phase combines encodings of a fixed length at one rank: put it around a quantiser such as compress::sign or compress::qsgd");
+  static_assert(!requires(state_of<Inner, float>& s) { s.residual; },
+                "compress::two_phase keeps residuals on both sides, and another one inside would be shared by all parts: put it around the quantiser itself");
   static constexpr payload_kind payload = payload_kind::two_phase;
   template <class T>
   using wire_type = wire_of<Inner, T>;
