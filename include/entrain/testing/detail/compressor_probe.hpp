@@ -31,8 +31,8 @@ std::string shown(const V& value) {
   out << value;
   return out.str();
 }
-inline std::string named(const char* law, const compress::block& b) {
-  return std::string(law) + " (block of " + std::to_string(b.rows) + " x " + std::to_string(b.columns) + ")";
+inline std::string named(const std::string& law, const compress::block& b) {
+  return law + " (block of " + std::to_string(b.rows) + " x " + std::to_string(b.columns) + ")";
 }
 
 inline const std::vector<compress::block>& blocks() {
@@ -140,7 +140,7 @@ struct coded {
   std::vector<T> values;                       // what they decode to
 };
 
-// Encodes x and decodes it from a span of exactly what was filled; throws when memory around spans was touched.
+// Encodes x and decodes it from a span of exactly what was filled, with the same bytes behind it in every trip; throws when memory around spans was touched.
 template <class T, class C>
 coded<T, C> round_trip(const C& c, compress::state_of<C, T>& state, const compress::context& key, const std::vector<T>& x, const compress::block& b, unsigned char garbage = 0xA5) {
   using wire = compress::wire_of<C, T>;
@@ -156,7 +156,9 @@ coded<T, C> round_trip(const C& c, compress::state_of<C, T>& state, const compre
 
   coded<T, C> result;
   result.bytes.assign(sent.span().begin(), sent.span().begin() + std::ptrdiff_t(filled));
-  c.decode_add(key, std::span<const wire>(result.bytes), out.span(), T(1));
+  guarded<wire> received(filled, 0xA5);
+  std::copy(result.bytes.begin(), result.bytes.end(), received.span().begin());
+  c.decode_add(key, std::span<const wire>(received.span()), out.span(), T(1));
   require(out.untouched_around(x.size()), named("decode_add leaves memory alone around the values", b));
   result.values.assign(out.span().begin(), out.span().end());
   return result;

@@ -87,7 +87,7 @@ void check_independent(const C& c, const compress::block& b, std::size_t draws) 
       for (std::size_t i = 0; i < y.size(); ++i) y[i] -= x[i];
       return y;
     };
-    const std::array<const char*, 3> between{"steps", "blocks", "ranks"};
+    const std::array<std::string, 3> between{"steps", "blocks", "ranks"};
     std::array<sampled_mean, 3> products;
     for (std::size_t r = 0; r < draws; ++r) {
       const std::uint64_t seed = 900 + r;
@@ -100,7 +100,7 @@ void check_independent(const C& c, const compress::block& b, std::size_t draws) 
       }
     }
     for (std::size_t k = 0; k < (has_shared_seed<C> ? 2 : 3); ++k)
-      require(std::abs(products[k].mean()) <= products[k].allowance(level(3)) + 1e-12 * squared_norm(x), named("uncorrelated errors of different ", b) + between[k],
+      require(std::abs(products[k].mean()) <= products[k].allowance(level(3)) + 1e-12 * squared_norm(x), named("uncorrelated errors of different " + between[k], b),
               "0 +- " + shown(products[k].allowance(level(3))), shown(products[k].mean()));
   }
 }
