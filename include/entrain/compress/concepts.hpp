@@ -156,6 +156,21 @@ inline constexpr bool is_ascending = [] {
   else return C::payload == payload_kind::sparse;
 }();
 
+// What a policy, or the one inside of it, keeps by itself: what it has not sent (no error_feedback around it), and the velocity (the
+// optimizer must have no momentum).
+template <class C>
+inline constexpr bool keeps_residual = [] {
+  if constexpr (requires { C::keeps_residual; }) return bool(C::keeps_residual);
+  else if constexpr (requires(const C& c) { c.inner; }) return keeps_residual<decltype(C::inner)>;
+  else return false;
+}();
+template <class C>
+inline constexpr bool has_momentum = [] {
+  if constexpr (requires { C::has_momentum; }) return bool(C::has_momentum);
+  else if constexpr (requires(const C& c) { c.inner; }) return has_momentum<decltype(C::inner)>;
+  else return false;
+}();
+
 // The identity: gradients travel as they are, with no copy.
 template <class C>
 inline constexpr bool is_identity = [] {

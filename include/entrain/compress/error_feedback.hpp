@@ -40,6 +40,9 @@ struct error_feedback {
   static_assert(!requires { requires !Inner::linear_decode; },
                 "what a count sketch leaves out is only known after the sum: use compress::sketched_sgd, which keeps a residual, in place of compress::error_feedback around compress::sketch");
 
+  static_assert(!compress::keeps_residual<Inner>, "this compressor keeps what it has not sent itself: use it without compress::error_feedback around it");
+  static constexpr bool keeps_residual = true;
+
   Inner inner;
   bool rescale;
 
