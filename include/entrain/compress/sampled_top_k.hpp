@@ -57,6 +57,7 @@ struct sampled_top_k {
     if (values.empty()) return 0;
     const detail::in_memory<T> source(values);
     const std::size_t k = detail::share_of(ratio, values.size());
+    if (k == values.size()) return detail::collect_largest(source, wire.first(k)), k;  // all of them: nothing to estimate
     detail::sample_strided(std::span<const T>(values), detail::random_words(where), s.sample.span());
     auto threshold = detail::threshold_of(std::span<const T>(s.sample.span()), ratio);
     std::size_t count = detail::collect(source, threshold, s.found.span());
