@@ -218,7 +218,7 @@ void chain<T, Parts...>::backward(const Call& c, const chain_plan& plan, const T
     visit(s.leaf, [&](const auto& layer) {
       if constexpr (std::remove_cvref_t<decltype(layer)>::composite) layer.backward(inner, p, mine, dout, to, g, ready);
       else {
-        layer.backward_parameters(inner, p, mine, dout, g);
+        if (!inner.skips(layer.parameters)) layer.backward_parameters(inner, p, mine, dout, g);
         for (const auto& block : layer.parameters) ready(block.index);
         if (to) layer.backward_input(inner, p, mine, dout, to);
       }

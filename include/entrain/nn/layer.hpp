@@ -95,6 +95,13 @@ struct call {
 
   // Index of the first row in the whole step's batch.
   std::uint64_t first_row() const { return std::uint64_t(how.first_sample) * (length > 0 ? length : 1); }
+  // Nobody wants the gradients of these blocks (pass::idle).
+  bool skips(const std::vector<parameter>& blocks) const {
+    if (how.idle.empty() || blocks.empty()) return false;
+    for (const auto& b : blocks)
+      if (!how.idle[b.index]) return false;
+    return true;
+  }
   call with_scratch(T* memory) const {
     call copy = *this;
     copy.scratch = memory;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 // What a forward or backward pass must know beside its data. The same sample gets the same random numbers on any number
 // of ranks, because they are keyed by its place in the whole step's batch and not by the rank that handles it.
@@ -15,6 +16,7 @@ struct pass {
   std::size_t first_sample = 0;  // index, within the step's global batch, of this pass's first sample
   bool training = true;          // dropout active, batch norm uses and records batch statistics
   bool accumulate = true;        // gradients are added to what is there; otherwise the first contribution overwrites
+  std::span<const std::uint8_t> idle = {};  // of each block, 1: its gradient is not wanted in this step and need not be computed; empty: all are
 };
 
 }  // namespace entrain::nn

@@ -58,6 +58,9 @@ constexpr auto route_type() {
   else return std::type_identity<routes::in_rounds<T, C, Leaf>>{};
 }
 
+template <class Route>
+concept leaves_blocks_out = requires(Route& r) { r.compressor().active(r.states().front()); };
+
 template <class T, class C, class Placement, class Leaves>
 struct routes_of;
 template <class T, class C, class Placement, class... Leaf>
@@ -121,7 +124,11 @@ class exchange {
     each_route([&](auto& route, std::size_t) {
       if constexpr (requires { route.compressor().begin_step(std::span(route.states()), where_); }) route.compressor().begin_step(std::span(route.states()), where_);
     });
+    if constexpr (rests) mark_idle();
   }
+
+  // Of each block, 1: it takes no part in this step, its gradient is not wanted and its parameters rest. Empty: all take part.
+  std::span<const std::uint8_t> idle() const { return idle_; }
 
   // Block's gradient is final: encode it, start what can start, and give what is under way a push.
   void ready(std::size_t block, std::span<T> gradient) {
@@ -207,6 +214,17 @@ class exchange {
   };
 
   static constexpr int most_stages = []<class... R>(std::type_identity<std::tuple<R...>>) { return std::max({R::stages...}); }(std::type_identity<routes_type>{});
+
+  // Some compressor leaves whole blocks out of a step: active(state).
+  static constexpr bool rests = []<class... R>(std::type_identity<std::tuple<R...>>) { return (detail::leaves_blocks_out<R> || ...); }(std::type_identity<routes_type>{});
+  void mark_idle() {
+    idle_.assign(layout_.blocks().size(), 0);
+    each_route([&](auto& route, std::size_t leaf) {
+      if constexpr (requires { route.compressor().active(route.states().front()); })
+        for (std::size_t i = 0; i < idle_.size(); ++i)
+          if (phases_[now_].route_of[i] == leaf && routes::trained(layout_[i])) idle_[i] = !route.compressor().active(route.states()[i]);
+    });
+  }
 
   static std::vector<bucket> cut(const parameter_layout& layout, const Communicator& comm, std::size_t each, bool whole_blocks) {
     if (whole_blocks && !is_sharded) return cut_by_block(layout, each, [](std::size_t) { return true; });
@@ -312,6 +330,7 @@ class exchange {
   std::size_t now_ = 0;
   compress::context where_;
   double count_ = 0;
+  std::vector<std::uint8_t> idle_;
 };
 
 }  // namespace entrain::parallel

@@ -68,6 +68,7 @@ class synchronous_replica {
     step_report report;
     report.learning_rate = state_.optimizer().learning_rate_at(how.step);
     exchange_.begin_step({.seed = how.seed, .step = how.step, .rank = std::uint32_t(comm_.rank()), .learning_rate = report.learning_rate});
+    how.idle = exchange_.idle();
     {
       const timed computing(report.compute_seconds);
       metrics_.start(backward(batch, how), stop);
@@ -227,7 +228,7 @@ class synchronous_replica {
     for (std::size_t b = 0; b < buckets; ++b) {
       const auto gradient = clip > 0 ? settled(b) : wait(b, report);
       const timed computing(report.compute_seconds);
-      if (!empty) state_.apply(layout_, context, gradient, parameters_.span(), local_offset(b));
+      if (!empty) state_.apply(layout_, context, gradient, parameters_.span(), local_offset(b), exchange_.idle());
       start_gather(b);
       exchange_.progress();
     }

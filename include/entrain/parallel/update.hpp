@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -46,14 +47,16 @@ class optimizer_state {
   }
   std::span<T> field(std::size_t f) const { return fields_[f].span(); }
 
-  // One step for the parameters whose gradients these are. `first`: where the state of gradient.values[0] lies.
+  // One step for the parameters whose gradients these are. `first`: where the state of gradient.values[0] lies. `idle`: of each block
+  // of the layout, 1 where it rests; empty where none does.
   template <class Placement>
     requires settled_placement<Placement>
-  void apply(const parameter_layout& layout, optim::update_context context, placed<T, Placement> gradient, std::span<T> parameters, std::size_t first) const {
+  void apply(const parameter_layout& layout, optim::update_context context, placed<T, Placement> gradient, std::span<T> parameters, std::size_t first, std::span<const std::uint8_t> idle = {}) const {
     const std::size_t begin = gradient.offset;
     for_each_block_in(layout, begin, begin + gradient.values.size(), [&](const parameter_block& block, std::size_t at, std::size_t count) {
       std::array<T*, field_count> state{};
       for (std::size_t f = 0; f < field_count; ++f) state[f] = fields_[f].empty() ? nullptr : fields_[f].data() + first + (at - begin);
+      if (!idle.empty() && idle[std::size_t(&block - layout.blocks().data())]) return;
       context.kind = block.kind;
       optimizer_.update(context, parameters.data() + at, static_cast<const T*>(gradient.values.data() + (at - begin)), state, count);
     });
