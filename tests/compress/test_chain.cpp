@@ -8,6 +8,7 @@
 #include <entrain/compress/cast.hpp>
 #include <entrain/compress/chain.hpp>
 #include <entrain/compress/dragonn.hpp>
+#include <entrain/compress/elias_qsgd.hpp>
 #include <entrain/compress/error_feedback.hpp>
 #include <entrain/compress/none.hpp>
 #include <entrain/compress/qsgd.hpp>
@@ -104,6 +105,7 @@ TEST_CASE("damaged bytes are refused or decode within the block", "[compress]") 
     CHECK(refused > 1000);
   };
   damage(chain{top_k{.ratio = 0.1}, qsgd{}});
+  damage(chain{top_k{.ratio = 0.1}, elias_qsgd{}});
   damage(chain{top_k{.ratio = 0.1}, cast<bfloat16>{}, packed_indices{}});
   damage(chain{top_k{.ratio = 0.1}, none{}, plain_indices{}});
 }

@@ -9,6 +9,7 @@
 #include <string>
 
 #include <entrain/core/describe.hpp>
+#include <entrain/core/error.hpp>
 #include <entrain/compress/concepts.hpp>
 #include <entrain/compress/detail/bit_stream.hpp>
 #include <entrain/compress/detail/levels.hpp>
@@ -70,17 +71,20 @@ struct elias_qsgd {
   template <class T>
   void decode_add(const context&, std::span<const std::uint8_t> wire, std::span<T> values, T factor) const {
     const std::size_t n = values.size(), d = bucket == 0 ? n : bucket;
-    const std::uint8_t* in = wire.data();
+    const std::uint8_t *in = wire.data(), *const last = in + wire.size();
     for (std::size_t first = 0; first < n; first += d) {
       const std::span<T> v = values.subspan(first, std::min(d, n - first));
       T size;
+      if (std::size_t(last - in) < sizeof(T)) refuse(last - in, " bytes in place of a scale");
       std::memcpy(&size, in, sizeof(T));
       in += sizeof(T);
       if (size == T(0)) continue;
-      detail::bit_reader codes(in);
+      detail::bit_reader codes(in, last);
       for (std::size_t at = 0; (at += codes.gamma() - 1) < v.size(); ++at) {
         const bool negative = codes.bits(1) != 0;
-        const int level = int(codes.gamma());
+        const std::uint32_t found = codes.gamma();
+        if (found > std::uint32_t(levels)) refuse(found, " as a level");
+        const int level = int(found);
         const std::uint8_t code = std::uint8_t(negative ? levels - level : levels + level);
         detail::add_levels(&code, 1, size, levels, factor, &v[at]);
         if (at + 1 == v.size()) break;  // no run of zeros follows the last value
@@ -95,6 +99,11 @@ struct elias_qsgd {
   friend bool operator==(const elias_qsgd&, const elias_qsgd&) = default;
 
  private:
+  template <class Found>
+  [[noreturn]] static void refuse(Found found, const char* as) {
+    throw communication_error("compress::elias_qsgd", "what arrived is no encoding of this block", "scales and Elias codes", entrain::detail::text(found, as));
+  }
+
   // A run of r zeros takes 2 floor(log2(r + 1)) + 1 bits, no more than the r levels that could stand in its place.
   template <class T>
   std::size_t most_bytes(std::size_t d) const { return sizeof(T) + (d * (2 + detail::gamma_bits(unsigned(levels))) + 7) / 8; }
