@@ -29,9 +29,9 @@
 
 namespace entrain::compress {
 
-// One block. Arms with count == 0 take no part.
+// One block, or several that are drawn together.
 struct block_arm {
-  std::size_t count = 0;
+  bool plays = true;
   double probability = 0;  // 0: not yet begun
   double norm = 0;         // of its gradient, when it was last drawn
   double largest = 0;      // norm so far
@@ -54,7 +54,7 @@ struct block_bandit {
     for (const Arm& a : arms) largest = std::max(largest, a.largest);
     if (!(largest > 0)) return;
     for (Arm& a : arms) {
-      if (a.count == 0 || a.drawn == 0) continue;
+      if (!a.plays || a.drawn == 0) continue;
       const double relative = a.norm / largest, p = a.probability;
       const double loss = -relative * relative / (p * p) + (shift ? 1 / (floor * floor) : 0);
       a.probability = p * std::exp(std::clamp(-rate * loss / p, -most_exponent, most_exponent));
@@ -67,7 +67,7 @@ struct block_bandit {
   void project(std::span<Arm> arms) const {
     double least = 0, most = 0, arms_in = 0;
     for (const Arm& a : arms) {
-      if (a.count == 0) continue;
+      if (!a.plays) continue;
       least = arms_in == 0 ? a.probability : std::min(least, a.probability), most = std::max(most, a.probability), ++arms_in;
     }
     check(arms_in);
@@ -77,11 +77,11 @@ struct block_bandit {
     for (int round = 0; round < 200 && high > low * (1 + 1e-15); ++round) {
       const double c = std::sqrt(low * high);
       double sum = 0;
-      for (const Arm& a : arms) sum += a.count == 0 ? 0 : clipped(c, a.probability);
+      for (const Arm& a : arms) sum += a.plays ? clipped(c, a.probability) : 0;
       (sum < budget ? low : high) = c;
     }
     for (Arm& a : arms)
-      if (a.count != 0) a.probability = clipped(high, a.probability);
+      if (a.plays) a.probability = clipped(high, a.probability);
   }
 
   // Begins with equal probabilities, then draws: the same on every rank. `first` is the number of the first arm's random word.
@@ -89,11 +89,11 @@ struct block_bandit {
   void draw(std::span<Arm> arms, const random_stream& random, std::uint64_t first = 0) const {
     double arms_in = 0;
     bool fresh = false;
-    for (const Arm& a : arms) arms_in += a.count != 0, fresh = fresh || (a.count != 0 && !(a.probability > 0));
+    for (const Arm& a : arms) arms_in += a.plays, fresh = fresh || (a.plays && !(a.probability > 0));
     check(arms_in);
     for (std::size_t i = 0; i < arms.size(); ++i) {
       Arm& a = arms[i];
-      if (a.count == 0) continue;
+      if (!a.plays) continue;
       if (fresh) a.probability = budget / arms_in;
       a.norm = 0;
       a.drawn = (double(random.bits64(first + i) >> 11) * 0x1p-53) < a.probability ? 1 : 0;

@@ -140,6 +140,12 @@ struct coded {
   std::vector<T> values;                       // what they decode to
 };
 
+// What the exchange says to the states of all blocks before a step.
+template <class T, class C>
+void begin_step(const C& c, compress::state_of<C, T>& state, const compress::context& key) {
+  if constexpr (requires { c.begin_step(std::span(&state, 1), key); }) c.begin_step(std::span(&state, 1), key);
+}
+
 // Encodes x and decodes it from a span of exactly what was filled, with the same bytes behind it in every trip; throws when memory around spans was touched.
 template <class T, class C>
 coded<T, C> round_trip(const C& c, compress::state_of<C, T>& state, const compress::context& key, const std::vector<T>& x, const compress::block& b, unsigned char garbage = 0xA5) {
@@ -149,6 +155,7 @@ coded<T, C> round_trip(const C& c, compress::state_of<C, T>& state, const compre
   guarded<wire> sent(most, garbage);
   std::copy(x.begin(), x.end(), in.span().begin());
   std::fill(out.span().begin(), out.span().end(), T(0));
+  begin_step<T>(c, state, key);
   const std::size_t filled = compress::encoded(c, state, key, in.span(), sent.span());
   require(filled <= most, named("encode fills at most wire_count", b), "at most " + shown(most), shown(filled));
   require(sent.untouched_around(filled), named("encode leaves memory alone around what it fills", b));
