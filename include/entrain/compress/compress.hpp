@@ -4,16 +4,20 @@
 #include <entrain/compress/adaptive_threshold.hpp>
 #include <entrain/compress/after.hpp>
 #include <entrain/compress/block.hpp>
+#include <entrain/compress/block_bandit.hpp>
 #include <entrain/compress/cast.hpp>
 #include <entrain/compress/chain.hpp>
 #include <entrain/compress/choices.hpp>
 #include <entrain/compress/concepts.hpp>
 #include <entrain/compress/cost.hpp>
+#include <entrain/compress/dgc.hpp>
 #include <entrain/compress/dragonn.hpp>
 #include <entrain/compress/elias_qsgd.hpp>
 #include <entrain/compress/error_feedback.hpp>
+#include <entrain/compress/jointspar.hpp>
 #include <entrain/compress/majority_vote.hpp>
 #include <entrain/compress/measure.hpp>
+#include <entrain/compress/momentum_correction.hpp>
 #include <entrain/compress/none.hpp>
 #include <entrain/compress/one_bit.hpp>
 #include <entrain/compress/one_bit_momentum.hpp>
@@ -32,5 +36,6 @@
 #include <entrain/compress/top_k.hpp>
 #include <entrain/compress/two_phase.hpp>
 #include <entrain/compress/variance_based.hpp>
+#include <entrain/compress/warm_up.hpp>
 #include <entrain/compress/way.hpp>
 #include <entrain/compress/wires.hpp>

@@ -40,6 +40,8 @@ struct terngrad {
   double clip = 2.5;  // in root mean squares of the block; 0: no clipping
   trits packing = trits::two_bits;
 
+  bool keeps_mean() const { return clip <= 0; }  // of the gradient as it was before clipping
+
   template <class T>
   std::size_t wire_count(std::size_t n) const {
     return n == 0 ? 0 : sizeof(T) + (packing == trits::base3 ? (n + 4) / 5 : (n + 3) / 4);
