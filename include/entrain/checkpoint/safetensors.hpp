@@ -52,10 +52,10 @@ inline constexpr std::array<safetensors_type, 15> safetensors_types{{{"F64", dty
                                                                      {"U32", dtype::u32, 4},
                                                                      {"U16", dtype::u16, 2},
                                                                      {"U8", dtype::u8, 1},
-                                                                     {"F16", dtype::bytes, 2},
+                                                                     {"F16", dtype::f16, 2},
                                                                      {"BOOL", dtype::bytes, 1},
-                                                                     {"F8_E4M3", dtype::bytes, 1},
-                                                                     {"F8_E5M2", dtype::bytes, 1}}};
+                                                                     {"F8_E4M3", dtype::f8_e4m3, 1},
+                                                                     {"F8_E5M2", dtype::f8_e5m2, 1}}};
 
 // The format's name of an element type; bytes travel as U8.
 constexpr const safetensors_type& safetensors_type_of(dtype type) {

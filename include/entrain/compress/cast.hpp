@@ -7,16 +7,20 @@
 #include <entrain/core/config.hpp>
 #include <entrain/compress/concepts.hpp>
 
-// Gradients travel in a narrower number format: cast<bfloat16> halves fp32's bytes. Rounds to nearest; sums are taken in
-// the wire's format, so p ranks add about log2(p) further roundings. Wire: n * sizeof(Wire) bytes.
+// Gradients travel in a narrower number format: cast<bfloat16>, cast<float16>, cast<float8_e4m3>, cast<float8_e5m2>. Rounds to
+// nearest; float16 and the 8-bit formats saturate at their largest number (core/small_float.hpp), so scale what may be larger
+// (compress/block_float8.hpp does). Wire: n * sizeof(Wire) bytes.
+//
+// 16 bits: summable, positional; sums are taken in the wire's format, so p ranks add about log2(p) further roundings. 8 bits: gathered,
+// since sums of them would lose all but the largest summand.
 
 namespace entrain::compress {
 
 template <class Wire>
 struct cast {
   using slot_type = slot::compression;
-  static constexpr payload_kind payload = payload_kind::summable;
-  static constexpr bool positional = true;
+  static constexpr bool positional = sizeof(Wire) >= 2;
+  static constexpr payload_kind payload = positional ? payload_kind::summable : payload_kind::gatherable;
   template <class T>
   using wire_type = Wire;
 

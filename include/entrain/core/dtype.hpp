@@ -32,7 +32,7 @@ struct bfloat16 {
   }
 };
 
-enum class dtype : std::uint8_t { u8, i8, u16, i16, u32, i32, u64, i64, bf16, f32, f64, bytes };
+enum class dtype : std::uint8_t { u8, i8, u16, i16, u32, i32, u64, i64, bf16, f32, f64, bytes, f16, f8_e4m3, f8_e5m2 };
 
 template <class T>
 struct dtype_of { static constexpr dtype value = dtype::bytes; };
@@ -50,12 +50,12 @@ template <class T>
 concept element = std::is_trivially_copyable_v<T>;
 
 constexpr std::size_t size_of(dtype type) {
-  constexpr std::size_t sizes[] = {1, 1, 2, 2, 4, 4, 8, 8, 2, 4, 8, 1};
+  constexpr std::size_t sizes[] = {1, 1, 2, 2, 4, 4, 8, 8, 2, 4, 8, 1, 2, 1, 1};
   return sizes[std::size_t(type)];
 }
 
 constexpr std::string_view name_of(dtype type) {
-  constexpr std::string_view names[] = {"u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "bf16", "f32", "f64", "bytes"};
+  constexpr std::string_view names[] = {"u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "bf16", "f32", "f64", "bytes", "f16", "f8_e4m3", "f8_e5m2"};
   return names[std::size_t(type)];
 }
 

@@ -16,7 +16,7 @@
 namespace entrain::comm::mpi_detail {
 
 template <class T>
-inline constexpr bool builtin_type = dtype_of<T>::value != dtype::bytes && dtype_of<T>::value != dtype::bf16;
+inline constexpr bool builtin_type = dtype_of<T>::value < dtype::bytes && dtype_of<T>::value != dtype::bf16;
 
 template <class Op>
 inline constexpr bool builtin_operation =

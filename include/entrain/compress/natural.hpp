@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include <entrain/compress/concepts.hpp>
+#include <entrain/compress/detail/bits.hpp>
+#include <entrain/compress/detail/random_bits.hpp>
+#include <entrain/core/config.hpp>
+
+// Natural compression (Horvath, Ho, Horvath, Sahu, Canini, Richtarik, "Natural compression for distributed deep learning", 2019): every
+// value becomes one of the two powers of two around it, by chance, so that the mean is right. Of an fp32 number that is its
+// exponent, rounded by its fraction: one addition of random bits.
+//
+// Wire: n bytes of exponents and ceil(n / 8) of signs: 9 bits a value. Payload: gathered. Memory: none.
+// Unbiased, E|C(x) - x|^2 <= |x|^2 / 8. Numbers below 2^-126 become 0 or 2^-126; doubles are taken as the nearest floats, and what is
+// larger than 2^127 becomes that.
+
+namespace entrain::compress {
+
+struct natural {
+  using slot_type = slot::compression;
+  static constexpr std::string_view name = "natural";
+  static constexpr payload_kind payload = payload_kind::gatherable;
+  static constexpr bool unbiased = true;
+  template <class T>
+  using wire_type = std::uint8_t;
+
+  template <class T>
+  std::size_t wire_count(std::size_t n) const { return n + detail::packed_bytes(n, 1); }
+  template <class T>
+  no_state make_state(std::size_t) const { return {}; }
+  double contraction(const block&) const { return 1 - 1.0 / 8; }
+
+  template <class T>
+  void encode(no_state&, const context& where, std::span<T> values, std::span<std::uint8_t> wire) const {
+    const detail::random_words random(where);
+    const T* in = values.data();
+    std::uint8_t* out = wire.data();
+    const std::uint32_t n = std::uint32_t(values.size());
+    ENTRAIN_VECTORISE
+    for (std::uint32_t i = 0; i < n; ++i) {
+      const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(float(in[i])) & 0x7fffffffu;
+      const std::uint32_t exponent = (magnitude + (random[i] >> 9)) >> 23;
+      out[i] = std::uint8_t(exponent < 254 ? exponent : 254);
+    }
+    detail::pack_signs(in, values.size(), out + n);
+  }
+
+  template <class T>
+  void decode_add(const context&, std::span<const std::uint8_t> wire, std::span<T> values, T scale) const {
+    const std::uint8_t* exponents = wire.data();
+    const std::uint8_t* signs = exponents + values.size();
+    detail::for_each_chunk(values.size(), [&](std::size_t first, std::size_t count) {
+      T signed_scale[detail::bit_chunk] = {};
+      detail::add_signs(signs + first / 8, count, scale, T(-scale), signed_scale);
+      T* out = values.data() + first;
+      const std::uint8_t* code = exponents + first;
+      ENTRAIN_VECTORISE
+      for (std::size_t i = 0; i < count; ++i) out[i] += signed_scale[i] * T(std::bit_cast<float>(std::uint32_t(code[i]) << 23));
+    });
+  }
+
+  friend bool operator==(const natural&, const natural&) = default;
+};
+
+}  // namespace entrain::compress
