@@ -5,6 +5,7 @@
 #include <entrain/compress/after.hpp>
 #include <entrain/compress/block.hpp>
 #include <entrain/compress/block_bandit.hpp>
+#include <entrain/compress/block_float8.hpp>
 #include <entrain/compress/cast.hpp>
 #include <entrain/compress/chain.hpp>
 #include <entrain/compress/choices.hpp>
@@ -18,6 +19,7 @@
 #include <entrain/compress/majority_vote.hpp>
 #include <entrain/compress/measure.hpp>
 #include <entrain/compress/momentum_correction.hpp>
+#include <entrain/compress/natural.hpp>
 #include <entrain/compress/none.hpp>
 #include <entrain/compress/one_bit.hpp>
 #include <entrain/compress/one_bit_momentum.hpp>
@@ -31,6 +33,7 @@
 #include <entrain/compress/sign.hpp>
 #include <entrain/compress/sketch.hpp>
 #include <entrain/compress/sketched_sgd.hpp>
+#include <entrain/compress/stochastic_cast.hpp>
 #include <entrain/compress/terngrad.hpp>
 #include <entrain/compress/threshold.hpp>
 #include <entrain/compress/top_k.hpp>
