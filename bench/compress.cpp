@@ -27,13 +27,16 @@
 #include <unistd.h>
 
 #include <entrain/compress/adaptive_threshold.hpp>
+#include <entrain/compress/block_float8.hpp>
 #include <entrain/compress/cast.hpp>
 #include <entrain/compress/chain.hpp>
+#include <entrain/compress/dgc.hpp>
 #include <entrain/compress/dragonn.hpp>
 #include <entrain/compress/elias_qsgd.hpp>
 #include <entrain/compress/error_feedback.hpp>
 #include <entrain/compress/majority_vote.hpp>
 #include <entrain/compress/measure.hpp>
+#include <entrain/compress/natural.hpp>
 #include <entrain/compress/one_bit.hpp>
 #include <entrain/compress/one_bit_momentum.hpp>
 #include <entrain/compress/power_sgd.hpp>
@@ -43,6 +46,7 @@
 #include <entrain/compress/sign.hpp>
 #include <entrain/compress/sketch.hpp>
 #include <entrain/compress/sketched_sgd.hpp>
+#include <entrain/compress/stochastic_cast.hpp>
 #include <entrain/compress/terngrad.hpp>
 #include <entrain/compress/threshold.hpp>
 #include <entrain/compress/top_k.hpp>
@@ -214,6 +218,11 @@ class bench {
 // One line each: name, policy, what the peer does, ratio of what selects.
 void run(bench& b) {
   b("cast_bf16", compress::cast<en::bfloat16>{}, "cast bfloat16");
+  b("cast_f16", compress::cast<en::float16>{}, "cast float16");
+  b("cast_f8_e4m3", compress::cast<en::float8_e4m3>{}, "cast float8_e4m3fn");
+  b("stochastic_bf16", compress::stochastic_cast<en::bfloat16>{});
+  b("natural", compress::natural{}, "natural");
+  b("block_float8", compress::block_float8<>{}, "block_float8 128");
   b("sign", compress::sign{}, "sign");
   b("one_bit", compress::one_bit{}, "one_bit 2048");
   b("terngrad", compress::terngrad{}, "terngrad");
@@ -224,6 +233,7 @@ void run(bench& b) {
   b("dragonn", compress::dragonn{.ratio = 0.01}, "dragonn 0.01", 0.01);
   b("threshold", compress::threshold{.value = 2.5758, .most = 0.02}, "threshold 2.5758", 0.01);
   b("adaptive_threshold", compress::adaptive_threshold{.ratio = 0.01}, "sampled_top_k 0.01", 0.01);
+  b("dgc", compress::dgc{.ratio = 0.01, .steps_each = 0});
   b("random_k", compress::random_k{.ratio = 0.01}, "random_k 0.01");
   b("variance_based", compress::variance_based{.ratio = 0.01});
   b("sketch", compress::sketch{.ratio = 0.01});

@@ -89,7 +89,7 @@ TEST_CASE("safetensors: reads a file of the original implementation") {
   CHECK(file.find("matrix")->dims == shape{2, 3});
   CHECK(values<double>(file, "double") == std::vector<double>{0.1, -1e300});
   CHECK(values<std::uint16_t>(file, "half") == std::vector<std::uint16_t>{0x3E00, 0xC000, 0x7BFF});
-  CHECK(file.find("half")->type->type == dtype::bytes);
+  CHECK(file.find("half")->type->type == dtype::f16);
   CHECK(file.find("half")->description() == "F16 [3]");
   CHECK(values<std::int32_t>(file, "tokens") == std::vector<std::int32_t>{-1, 2147483647});
   CHECK(values<std::uint64_t>(file, "big") == std::vector<std::uint64_t>{18446744073709551615u});
