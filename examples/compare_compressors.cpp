@@ -3,17 +3,18 @@
 // Which compressor is worth it on my wires? A small language model is trained on 4 virtual ranks under every compressor, over
 // emulated wires of 100 Mbit/s, 1 and 10 Gbit/s: loss against time and against bytes, as a table and two pictures.
 //
-//   compare_compressors [--data FILE] [--steps N]     one process; the ranks are virtual (comm::simulated)
+//   compare_compressors [--data FILE] [--steps N]     MPI ranks share the compressors out; each simulates 4 ranks
 //
-// What is measured: losses and bytes (real training), and the time that a rank computes, encodes and decodes a step included, on this
-// machine without wires. What is computed: the time of the messages, by the simulator's clock. Computing and exchange do not
-// overlap here, and a gathered message's further p - 1 decodings are not charged.
+// What is measured: losses and bytes (real training), and the processor's time of a rank's step, encoding and decoding of all that
+// arrives included. What is computed: the time of the messages, by the simulator's clock. Computing and exchange do not overlap here.
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <iostream>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,8 @@ struct outcome {
   std::array<double, 3> step{};        // seconds on each wire
   std::array<double, 3> to_target{};   // 0: never
   double first_dense = 0;              // steps that went densely at first
+
+  outcome& sized(std::size_t steps) { return loss.resize(steps), bytes.resize(steps), *this; }
 };
 
 struct task {
@@ -52,37 +55,32 @@ struct task {
   unsigned long steps;
 };
 
-// Seconds that one rank computes on its part of a batch, encoding and decoding included: the least of some steps.
-template <class Optimizer, class C>
-double compute_seconds(const task& what, const Optimizer& optimizer, const C& c) {
-  std::vector<en::monitor::step_event> events;
-  en::trainer run{model(), optimizer, c, en::monitor::record{events}};
-  run.fit(what.text, {.steps = 12, .batch = what.batch / ranks});
-  double least = events.back().seconds;
-  for (std::size_t s = 3; s < events.size(); ++s) least = std::min(least, events[s].seconds);
-  return least;
-}
+struct times {
+  double wires = 0;      // virtual seconds of the messages of one step
+  double processor = 0;  // seconds of one rank's step: computing, encoding, decoding what arrives, and handing messages over
+};
 
-// Virtual seconds of the messages of one step, and what the training did.
 template <class Optimizer, class C>
-double train(const task& what, const Optimizer& optimizer, const C& c, double bits, unsigned long steps, std::vector<en::monitor::step_event>* events) {
-  double seconds = 0;
+times train(const task& what, const Optimizer& optimizer, const C& c, double bits, unsigned long steps, std::vector<en::monitor::step_event>* events) {
+  times out;
   en::comm::simulate(ranks, {.network = en::comm::network::uniform(latency, bits / 8)}, [&](en::comm::simulated& world) {
     std::vector<en::monitor::step_event> own;
     en::trainer run{model(), optimizer, c, world, en::monitor::record{own, world.rank()}};
+    run.fit(what.text, {.steps = 1, .batch = what.batch, .prefetch = false});
+    const auto begin = std::clock();  // of all ranks, which are threads of this process
     run.fit(what.text, {.steps = steps, .batch = what.batch, .prefetch = false});
-    const double end = world.now();
+    const double end = world.now(), used = double(std::clock() - begin) / CLOCKS_PER_SEC;
     run.fit(what.text, {.steps = steps + 1, .batch = what.batch, .prefetch = false});  // what the last step takes
     if (world.rank() != 0) return;
-    seconds = world.now() - end;
+    out = {world.now() - end, used / double(steps - 1) / ranks};
     if (events) *events = own;
   });
-  return seconds;
+  return out;
 }
 
 class comparison {
  public:
-  explicit comparison(const task& what) : task_(what), steps_(what.steps) {}
+  comparison(const task& what, en::comm::mpi& world) : task_(what), steps_(what.steps), world_(world) {}
 
   // policy(n): the compressor, with n steps of warm-up where it has one.
   // share: of the dense run's steps; what is cheap may take more of them.
@@ -91,26 +89,39 @@ class comparison {
     outcome out;
     out.name = name;
     const auto steps = static_cast<unsigned long>(share * double(steps_));
+    if (!mine(all_.size())) return all_.push_back(std::move(out.sized(steps)));
     std::vector<en::monitor::step_event> events;
-    for (std::size_t w = 0; w < wires.size(); ++w)
-      out.step[w] = w == 0 ? train(task_, optimizer, policy(steps_ / 5), wires[w].bits, steps, &events) : train(task_, optimizer, policy(1), wires[w].bits, 3, nullptr);
-    out.compute = compute_seconds(task_, optimizer, policy(1));
+    const times trained = train(task_, optimizer, policy(steps_ / 5), wires[0].bits, steps, &events);
+    out.compute = trained.processor, out.step[0] = trained.wires;
+    for (std::size_t w = 1; w < wires.size(); ++w) out.step[w] = train(task_, optimizer, policy(1), wires[w].bits, 3, nullptr).wires;
     for (double& s : out.step) s += out.compute;
     double smooth = events.front().loss;
     for (std::size_t s = 0; s < steps; ++s) {
       out.loss.push_back(smooth += 0.05 * (events[s].loss - smooth));
       out.bytes.push_back(double(events[s].bytes_sent));
-      if (!all_.empty() && out.first_dense == double(s) && events[s].bytes_sent > 2 * events[steps - 1].bytes_sent && double(events[s].bytes_sent) > 0.9 * all_.front().bytes[0]) ++out.first_dense;
     }
     all_.push_back(std::move(out));
-    std::printf("\r%-60s", ("trained with " + name).c_str());
+    std::printf("%2zu: trained with %s\n", all_.size(), name.c_str());
     std::fflush(stdout);
+  }
+
+  // Every MPI rank has trained its share; afterwards all have all results.
+  void exchange() {
+    for (std::size_t i = 0; i < all_.size(); ++i) {
+      outcome& o = all_[i];
+      const int owner = int(i % std::size_t(world_.size()));
+      en::comm::broadcast(world_, o.loss, owner), en::comm::broadcast(world_, o.bytes, owner), en::comm::broadcast(world_, o.step, owner);
+      en::comm::broadcast(world_, std::span<double>(&o.compute, 1), owner);
+      if (i == 0) continue;
+      const auto whole = [&](double b) { return b > 2 * o.bytes.back() && b > 0.9 * all_.front().bytes[0]; };
+      o.first_dense = double(std::find_if_not(o.bytes.begin(), o.bytes.end(), whole) - o.bytes.begin());
+    }
   }
 
   void report() {
     const auto& dense = all_.front();
     const double target = dense.loss[std::size_t(double(steps_ - 1) * 0.8)];
-    std::printf("\rtarget: the loss %.3f, which the dense run has after %lu of %lu steps\n", target, steps_ * 4 / 5, steps_);
+    std::printf("\ntarget: the loss %.3f, which the dense run has after %lu of %lu steps\n", target, steps_ * 4 / 5, steps_);
     std::printf("%-26s %9s %7s", "compressor", "bytes", "loss");
     for (const auto& w : wires) std::printf(" | %10s %8s %6s", "ms/step", w.name, "");
     std::printf("\n%-26s %9s %7s", "", "a step", "last");
@@ -150,6 +161,7 @@ class comparison {
   double dense_compute() const { return all_.front().compute; }
 
  private:
+  bool mine(std::size_t i) const { return int(i % std::size_t(world_.size())) == world_.rank(); }
   // The first steps of some policies travel densely.
   double time_of(const outcome& o, std::size_t w, double steps) const {
     const double before = std::min(steps, o.first_dense);
@@ -158,6 +170,7 @@ class comparison {
 
   const task& task_;
   unsigned long steps_;
+  en::comm::mpi& world_;
   std::vector<outcome> all_;
 };
 
@@ -176,7 +189,6 @@ void advise(double compute) {
 
 int main(int argc, char** argv) {
   return en::run_main(argc, argv, [&](en::comm::mpi& world) {
-    if (world.rank() > 0) return;
     const std::string shakespeare = repository("../shared/data/text/tinyshakespeare.txt");
     const en::data::bytes text{argument(argc, argv, "--data", std::filesystem::exists(shakespeare) ? shakespeare : repository("include")), {.context = 64}};
     const unsigned long steps = std::max(5ul, steps_or(argc, argv, 150));
@@ -188,7 +200,7 @@ int main(int argc, char** argv) {
     const auto matrices = [](auto c) { return per_layer{rule{c, {.matrices = true}}, none{}}; };
 
     const task what{text, has_flag(argc, argv, "--smoke") ? 16u : 128u, steps};
-    comparison all(what);
+    comparison all(what, world);
     all.add("none", adam, always(none{}));
     all.add("cast<bf16>", adam, always(cast<en::bfloat16>{}));
     all.add("qsgd, 4 levels", adam, always(qsgd{.levels = 4}));
@@ -197,7 +209,7 @@ int main(int argc, char** argv) {
     all.add("natural", adam, always(natural{}));
     all.add("fp8 blocks", adam, always(block_float8<>{}));
     all.add("terngrad", adam, always(matrices(terngrad{})));
-    all.add("variance based 5 %", adam, always(variance_based{.ratio = 0.05}));
+    all.add("variance based 5 %", adam, always(travel{variance_based{.ratio = 0.05}, way::gather}));
     all.add("jointspar, half", adam, always(jointspar{.share = 0.5}));
     all.add("majority_vote", en::optim::sgd{.learning_rate = 1e-3}, always(majority_vote{.momentum = 0.9}));
     all.add("sign + feedback", adam, later(error_feedback{sign{}}));
@@ -210,8 +222,12 @@ int main(int argc, char** argv) {
     all.add("dragonn 1 % + feedback", adam, later(error_feedback{dragonn{.ratio = 0.01}}));
     all.add("top 5 %, 15 levels", adam, later(error_feedback{chain{top_k{.ratio = 0.05}, qsgd{.levels = 15, .bucket = 0, .scale = norm::maximum}}}));
     all.add("random 5 % + feedback", adam, later(error_feedback{random_k{.ratio = 0.05}}));
+    all.add("dgc 1 %", en::optim::adamw{.learning_rate = 3e-3, .beta1 = 0},
+            [](unsigned long n) { return per_layer{rule{travel{dgc{.ratio = 0.01, .steps_each = n / 4 + 1}, way::gather}, {.matrices = true, .at_least = 1024}}, momentum_correction{none{}}}; }, 1.5);
     all.add("sketched_sgd 1 %", adam, later(matrices(sketched_sgd{.ratio = 0.01})));
     all.add("power_sgd, rank 4", adam, later(matrices(power_sgd{.rank = 4})), 1.5);
+    all.exchange();
+    if (world.rank() > 0) return;
     all.report();
     all.draw();
     advise(all.dense_compute());
