@@ -67,11 +67,13 @@ struct stochastic_cast {
     const std::uint32_t magnitude = word & 0x7fffffffu, sign = (word >> format::sign_shift) & ~format::magnitudes;
     const std::uint32_t below = random & ((1u << format::shift) - 1);
     const std::uint32_t normal = (magnitude - (std::uint32_t(127 - format::bias) << 23) + below) >> format::shift;
-    const std::uint32_t tiny = std::uint32_t(std::bit_cast<float>(magnitude < (std::uint32_t(128 - format::bias) << 23) ? magnitude : 0u) * format::power(format::bias - 1 + M) +
-                                             float(random >> 8) * 0x1p-24f);
-    std::uint32_t code = magnitude < (std::uint32_t(128 - format::bias) << 23) ? tiny : normal;
+    constexpr std::uint32_t normals = std::uint32_t(128 - format::bias) << 23;
+    const std::uint32_t small = 0u - ((magnitude - normals) >> 31);  // all ones below the normal numbers
+    const float scaled = std::bit_cast<float>(magnitude & small) * format::power(format::bias - 1 + M);
+    const std::uint32_t tiny = std::uint32_t(std::int32_t(scaled + float(std::int32_t(random >> 8)) * 0x1p-24f));
+    std::uint32_t code = normal ^ ((tiny ^ normal) & small);
     code = code > L ? L : code;
-    code = magnitude > 0x7f800000u ? N : code;
+    code = format::either(magnitude > 0x7f800000u, N, code);
     return typename format::storage(sign | code);
   }
   static std::uint16_t round_to(float value, std::uint32_t random, std::type_identity<bfloat16>) {
