@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include <entrain/comm/detail/dispatch.hpp>
 #include <entrain/comm/sparse_stream.hpp>
@@ -49,7 +50,7 @@ class all_reduce_operation : public stepwise::operation<C> {
     this->begin(c);
     target_ = current_ = &stream;
     theirs_ = &memory_[0], spare_ = &memory_[1];
-    for (auto& m : memory_) m.reset(stream.size());
+    reserve(stream.size());
     const int p = c.size(), r = c.rank(), core = int(std::bit_floor(unsigned(p))), extra = p - core;
     id_ = r < 2 * extra ? (r % 2 ? r / 2 : -1) : r - extra;
     rounds_ = std::countr_zero(unsigned(core));
@@ -79,6 +80,10 @@ class all_reduce_operation : public stepwise::operation<C> {
   }
   void forget() noexcept { incoming_ = request{}, body_ = request{}, leaving_[0] = request{}, leaving_[1] = request{}; }
   std::size_t bytes() const { return memory_[0].capacity_bytes() + memory_[1].capacity_bytes(); }
+  static std::size_t bytes_for(const std::size_t& length) { return 4 * length * sizeof(T); }
+  void reserve(std::size_t length) {
+    for (auto& m : memory_) m.reset(length);
+  }
 
  private:
   struct step {
@@ -145,9 +150,17 @@ template <communicator C, class T, class Op = sum>
 sparse_all_reduce_request<C, T, Op> start_sparse_all_reduce(C& c, sparse_stream<T>& stream, Op = {}) {
   static_assert(operation_on<Op, T>, "entrain: this reduction operation cannot combine elements of this type");
   detail::count_collective(c, stream.bytes());
-  stepwise::pooled<sparse_detail::all_reduce_operation<C, T, Op>> op(4 * stream.size() * sizeof(T));
+  using operation = sparse_detail::all_reduce_operation<C, T, Op>;
+  stepwise::pooled<operation> op(operation::bytes_for(stream.size()));
   op->start(c, stream);
   return sparse_all_reduce_request<C, T, Op>(std::move(op));
+}
+
+// Memory for as many in flight at once as there are lengths: then not even the first of them allocates, whatever the timing.
+template <communicator C, class T, class Op = sum>
+void reserve_sparse_all_reduces(const std::vector<std::size_t>& lengths) {
+  using operation = sparse_detail::all_reduce_operation<C, T, Op>;
+  stepwise::pooled<operation>::reserve(lengths, &operation::bytes_for, [](operation& op, std::size_t length) { op.reserve(length); });
 }
 
 // The blocking form. Returns what this rank has sent.

@@ -102,6 +102,18 @@ class pooled {
   }
   ~pooled() { give_back(); }
 
+  // How many are in flight at once is a matter of timing, so who must never allocate asks beforehand: one operation for each element
+  // of `wanted`, all at once, with the memory that prepare(operation, element) gives it.
+  template <class Wanted, class Prepare>
+  static void reserve(const Wanted& wanted, std::size_t (*bytes)(const typename Wanted::value_type&), Prepare&& prepare) {
+    std::vector<pooled> all;
+    for (const auto& each : wanted) {
+      all.emplace_back(bytes(each));
+      prepare(*all.back(), each);
+    }
+    pool().reserve(pool().size() + all.size());
+  }
+
   explicit operator bool() const { return held_ != nullptr; }
   Operation* operator->() const { return held_.get(); }
   Operation& operator*() const { return *held_; }

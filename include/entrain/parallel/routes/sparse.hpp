@@ -37,6 +37,7 @@ class sparse : public gathered<T, Communicator, Compressor> {
 
   // Before the first step; the same on every rank, since it follows from the profile that ranks share.
   void choose_ways() {
+    std::vector<std::size_t> merged;
     for (std::size_t m = 0; m < this->messages_.size(); ++m) {
       own_message mine;
       for (const std::size_t i : this->messages_[m].blocks) mine.values += this->layout_[i].count;
@@ -44,10 +45,11 @@ class sparse : public gathered<T, Communicator, Compressor> {
       mine.way = mine.choice.chosen;
       if (mine.way == compress::way::sparse && !merges)
         throw usage_error("compress::travel", "this compressor's indices do not ascend, so that they cannot be merged", "way::gather or way::dense", "way::sparse");
-      if (mine.way == compress::way::sparse) mine.stream.reset(mine.values);
+      if (mine.way == compress::way::sparse) mine.stream.reset(mine.values), merged.push_back(mine.values);
       if (mine.way == compress::way::dense) mine.dense = buffer<T>(mine.values);
       own_.push_back(std::move(mine));
     }
+    if constexpr (merges) comm::reserve_sparse_all_reduces<Communicator, T>(merged);
   }
   std::string explain(std::size_t m) const { return explained(own_[m].choice, own_[m].values, this->messages_[m].count, compress::way_of(this->compressor_)); }
 
