@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+
+#include <entrain/core/memory.hpp>
+#include <entrain/engine/cuda/error.hpp>
+#include <entrain/engine/cuda/space.hpp>
+
+// What one rank holds of one device: a stream for arithmetic and one for the exchange, cuBLASLt's handle and workspace, and a few
+// numbers in pinned memory through which results come back. Made by engine::cuda::start(); belongs to the thread that made it.
+
+namespace entrain::engine {
+
+inline void blas_check(cublasStatus_t status, const char* call, source_place where = source_place::here()) {
+  if (status != CUBLAS_STATUS_SUCCESS) throw_cuda_error(call, std::string(cublasLtGetStatusName(status)) + ": " + cublasLtGetStatusString(status), where);
+}
+
+class cuda_context {
+ public:
+  static constexpr std::size_t workspace_bytes = std::size_t(32) << 20;  // what cuBLASLt asks for on Hopper
+  static constexpr std::size_t scalar_count = 64;
+
+  explicit cuda_context(int device) : device_(device) {
+    int devices = 0;
+    cuda_check(cudaGetDeviceCount(&devices), "cudaGetDeviceCount");
+    if (device < 0 || device >= devices)
+      throw usage_error("engine::cuda", "no such device", entrain::detail::text("0 to ", devices - 1), entrain::detail::text(device));
+    cuda_check(cudaSetDevice(device), "cudaSetDevice");
+    cuda_check(cudaStreamCreateWithFlags(&compute_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+    cuda_check(cudaStreamCreateWithFlags(&exchange_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+    blas_check(cublasLtCreate(&blas_), "cublasLtCreate");
+    cuda_check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+    workspace_ = buffer<std::byte, cuda_space>(workspace_bytes);
+    on_device_ = buffer<double, cuda_space>(scalar_count);
+    on_host_ = buffer<double, pinned_space>(scalar_count);
+  }
+  cuda_context(const cuda_context&) = delete;
+  ~cuda_context() {
+    (void)cudaStreamSynchronize(compute_);
+    (void)cudaStreamSynchronize(exchange_);
+    (void)cublasLtDestroy(blas_);
+    (void)cudaStreamDestroy(exchange_);
+    (void)cudaStreamDestroy(compute_);
+  }
+
+  int device() const { return device_; }
+  int multiprocessors() const { return multiprocessors_; }
+  cudaStream_t compute() const { return compute_; }
+  cudaStream_t exchange() const { return exchange_; }
+  cublasLtHandle_t blas() const { return blas_; }
+  view<std::byte, cuda_space> workspace() const { return workspace_; }
+
+  // Numbers that kernels leave for the host. read_scalars() waits for all that the stream has been given.
+  double* scalars() const { return on_device_.data(); }
+  const double* read_scalars(cudaStream_t stream, std::size_t count) const {
+    cuda_check(cudaMemcpyAsync(on_host_.data(), on_device_.data(), count * sizeof(double), cudaMemcpyDeviceToHost, stream), "cudaMemcpyAsync");
+    cuda_check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+    return on_host_.data();
+  }
+
+ private:
+  int device_, multiprocessors_ = 0;
+  cudaStream_t compute_ = nullptr, exchange_ = nullptr;
+  cublasLtHandle_t blas_ = nullptr;
+  buffer<std::byte, cuda_space> workspace_;
+  buffer<double, cuda_space> on_device_;
+  buffer<double, pinned_space> on_host_;
+};
+
+}  // namespace entrain::engine
