@@ -7,6 +7,7 @@
 
 #include <entrain/comm/threads.hpp>
 #include <entrain/compress/jointspar.hpp>
+#include <entrain/nn/gpt.hpp>
 #include <entrain/nn/host.hpp>
 #include <entrain/nn/mlp.hpp>
 #include <entrain/optim/lars.hpp>
@@ -15,6 +16,7 @@
 #include <entrain/parallel/sharded.hpp>
 #include <entrain/testing/parallel_laws.hpp>
 
+#include "../nn/batches.hpp"
 #include "comm/holds.hpp"
 #include "models.hpp"
 
@@ -73,5 +75,45 @@ TEST_CASE("layers that nobody asks for compute no weight gradients", "[compress]
     const auto values = std::span<const float>(g).subspan(layout[b].offset, layout[b].count);
     const bool untouched = std::all_of(values.begin(), values.end(), [](float v) { return v == 5.0f; });
     CHECK(untouched == (b < 2));
+  }
+}
+
+TEST_CASE("a head and an input that nobody asks for rest, too, in the whole backward pass and in its halves", "[compress]") {
+  auto model = nn::gpt{.layers = 1, .heads = 2, .width = 8, .context = 6, .vocabulary = 11}.make<float>(engine::host{});
+  const auto& layout = model.layout();
+  const std::size_t blocks = layout.blocks().size();
+  std::vector<float> p(layout.size()), all(layout.size());
+  model.initialise(p, 1);
+  const token_batch batch = random_tokens(3, 6, 11);
+  nn::pass how;
+  how.accumulate = false;
+  model.loss_and_gradient(std::span<const float>(p), batch, std::span<float>(all), how, [](std::size_t) {});
+
+  // The tied table is the input's and the head's; then every second block.
+  for (const bool table : {true, false}) {
+    std::vector<std::uint8_t> idle(blocks, 0);
+    for (std::size_t b = 0; b < blocks; ++b) idle[b] = table ? layout[b].name == "wte.weight" : b % 2;
+    if (table) REQUIRE(std::count(idle.begin(), idle.end(), 1) == 1);
+    const auto right = [&](const std::vector<float>& g, std::size_t b) {
+      const auto values = std::span<const float>(g).subspan(layout[b].offset, layout[b].count);
+      if (!idle[b]) return std::equal(values.begin(), values.end(), all.begin() + std::ptrdiff_t(layout[b].offset));
+      return std::all_of(values.begin(), values.end(), [](float v) { return v == 5.0f; });
+    };
+    how.idle = idle;
+    std::vector<float> g(layout.size(), 5.0f), halves = g;
+    std::vector<int> told(blocks);
+    model.loss_and_gradient(std::span<const float>(p), batch, std::span<float>(g), how, [&](std::size_t b) { ++told[b]; });
+    auto stage = model.make_stage(0, model.units(), 1);
+    stage.forward(std::span<const float>(p), batch, {}, {}, 0, how);
+    stage.backward_input(std::span<const float>(p), batch, {}, {}, 0, how);
+    stage.backward_parameters(std::span<const float>(p), batch, std::span<float>(halves), 0, how, [](std::size_t) {});
+    for (std::size_t b = 0; b < blocks; ++b) {
+      CAPTURE(layout[b].name);
+      CHECK(told[b] == 1);
+      // Layers of which one block is wanted compute all of theirs.
+      if (!table && idle[b]) continue;
+      CHECK(right(g, b));
+      CHECK(right(halves, b));
+    }
   }
 }

@@ -247,6 +247,7 @@ void chain<T, Parts...>::backward_parameters(const Call& c, const chain_plan& pl
                                              T* g) const {
   for (std::size_t i = plan.steps.size(); i-- > 0;)
     visit(plan.steps[i].leaf, [&](const auto& layer) {
+      if (!std::remove_cvref_t<decltype(layer)>::composite && c.skips(layer.parameters)) return;
       layer.backward_parameters(c, p, kept_by(plan, i, k, c.rows), stashed_gradient(plan, i, k, dout, c.rows), g);
     });
 }

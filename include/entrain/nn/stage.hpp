@@ -94,7 +94,7 @@ class stage {
     T *g = gradient.data(), *work = work_.data();
     if (has_head_) {
       finish_loss(c, s, p, batch);
-      parts_->head.backward_parameters(c, chain_output(s, batch), at(s, head_at_), g);
+      if (!c.skips(parts_->head.parameters)) parts_->head.backward_parameters(c, chain_output(s, batch), at(s, head_at_), g);
       if (!shares_table()) tell(parts_->head.parameters, ready);
       dy = parts_->head.gradient(c, p, at(s, head_at_), plan_.steps.empty() && !has_input_ ? din.data() : work);
     }
@@ -104,7 +104,7 @@ class stage {
       parts_->body.backward(c.with_scratch(work + (detail::padded(head_store()) + detail::padded(input_store())) * s.rows), plan_, p,
                             memory_of(s, batch), dy, dx, g, ready);
     if (!has_input_) return;
-    parts_->input.backward_parameters(make_call(s, how, how.accumulate || shares_table()), batch, dx, g);
+    if (!c.skips(parts_->input.parameters)) parts_->input.backward_parameters(make_call(s, how, how.accumulate || shares_table()), batch, dx, g);
     tell(parts_->input.parameters, ready);
   }
 
@@ -131,10 +131,11 @@ class stage {
     auto& s = resume(parameters, gradient, batch, slot);
     if (s.rows == 0) return nothing(gradient, how, ready);
     const auto c = make_call(s, how, how.accumulate);
-    if (has_head_) parts_->head.backward_parameters(c, chain_output(s, batch), at(s, head_at_), gradient.data());
+    if (has_head_ && !c.skips(parts_->head.parameters))
+      parts_->head.backward_parameters(c, chain_output(s, batch), at(s, head_at_), gradient.data());
     if (!plan_.steps.empty())
       parts_->body.backward_parameters(c, plan_, parameters.data(), memory_of(s, batch), stashed_gradient(s), gradient.data());
-    if (has_input_)
+    if (has_input_ && !c.skips(parts_->input.parameters))
       parts_->input.backward_parameters(make_call(s, how, how.accumulate || shares_table()), batch, stashed_input(s), gradient.data());
     for (std::size_t i = blocks_.size(); i-- > 0;) ready(blocks_[i]);
   }
