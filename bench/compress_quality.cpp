@@ -2,10 +2,11 @@
 //
 // What every compressor does to learning: a perceptron on MNIST's test images, 4 ranks on threads, as many steps as the dense run
 //
-//   compress_quality [FOLDER [steps]]   FOLDER has MNIST's t10k files, packed or not; 8,000 images train, 2,000 test
+//   compress_quality [FOLDER [steps [seed]]]   FOLDER has MNIST's t10k files, packed or not; 8,000 images train, 2,000 test
 //
 // A line of a markdown table for each: bytes that a rank hands over a step after the first quarter (mean), how many times less than
-// dense, accuracy, points behind the dense run, and the paper's claim. Without MNIST the digits are drawn. "value <name>_points <x>".
+// dense, accuracy, points behind the dense run, and the claim. Without MNIST the digits are drawn. "value <name>_points <x>".
+// The last table tries rates for the four methods whose rate was chosen here; it counts towards no claim.
 
 #include <algorithm>
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <entrain/entrain.hpp>
@@ -51,7 +53,7 @@ struct pictures {
 
 struct task {
   pictures train, test;
-  std::uint64_t steps;
+  std::uint64_t steps, seed;
 };
 
 struct outcome {
@@ -65,7 +67,8 @@ outcome train(const task& what, const Optimizer& optimizer, const C& c) {
     std::vector<en::monitor::step_event> events;
     en::trainer run{en::nn::mlp{.inputs = 784, .hidden = {128}, .outputs = 10}, en::optim::scheduled{optimizer, en::optim::schedule::cosine{what.steps, 0.05}}, world, c,
                     en::monitor::record{events, world.rank()}};
-    run.fit(what.train, {.steps = what.steps, .batch = 64});
+    run.initialise(what.seed);
+    run.fit(what.train, {.steps = what.steps, .batch = 64, .seed = what.seed});
     const auto result = run.evaluate(what.test);
     if (world.rank() != 0) return;
     out.accuracy = 100 * result.accuracy();
@@ -76,7 +79,7 @@ outcome train(const task& what, const Optimizer& optimizer, const C& c) {
   return out;
 }
 
-// What a paper says, in points of accuracy behind the dense run.
+// What a paper says, in points of accuracy behind the dense run. Most say "as dense", of other models and data: we take that for one point.
 struct claim {
   double most;
   bool worse = false;  // without error feedback it is visibly worse: at least so many
@@ -94,14 +97,14 @@ class table {
   }
   template <class Optimizer, class C>
   void row(const std::string& name, const claim& says, const Optimizer& optimizer, const C& c) {
-    const auto found = train(task_, optimizer, c);
-    const double behind = dense_.accuracy - found.accuracy;
-    const bool held = says.worse ? behind >= says.most : behind <= says.most;
-    std::printf("| %s | %.0f | %.1f | %.2f | %.2f | %s %.1f | %s |\n", name.c_str(), found.bytes, dense_.bytes / found.bytes, found.accuracy, behind, says.worse ? "at least" : "at most", says.most,
-                held ? "yes" : "no");
-    std::fflush(stdout);
+    const auto [behind, held] = line(name, says, optimizer, c);
     values_.push_back("value " + name.substr(0, name.find(',')) + "_points " + std::to_string(behind));
     held_ += held;
+  }
+  // A setting that was not chosen: held to the same claim, not counted.
+  template <class Optimizer, class C>
+  void tried(const std::string& name, const claim& says, const Optimizer& optimizer, const C& c) const {
+    line(name, says, optimizer, c);
   }
   void end() const {
     std::printf("\n");
@@ -110,6 +113,17 @@ class table {
   }
 
  private:
+  template <class Optimizer, class C>
+  std::pair<double, bool> line(const std::string& name, const claim& says, const Optimizer& optimizer, const C& c) const {
+    const auto found = train(task_, optimizer, c);
+    const double behind = dense_.accuracy - found.accuracy;
+    const bool held = says.worse ? behind >= says.most : behind <= says.most;
+    std::printf("| %s | %.0f | %.1f | %.2f | %.2f | %s %.1f | %s |\n", name.c_str(), found.bytes, dense_.bytes / found.bytes, found.accuracy, behind, says.worse ? "at least" : "at most", says.most,
+                held ? "yes" : "no");
+    std::fflush(stdout);
+    return {behind, held};
+  }
+
   const task& task_;
   outcome dense_;
   int held_ = 0;
@@ -160,17 +174,28 @@ void run(const task& t) {
   const en::optim::one_bit_adam adam{.learning_rate = 1e-3, .freeze_after = t.steps / 5};
   out.begin(en::optim::adamw{.learning_rate = 1e-3, .weight_decay = 0}, "Adam, rate 0.001");
   out.row("one_bit_adam", {1}, adam, one_bit_momentum_of(adam));
+
+  // How the rates above were chosen. What waits in a residual is delayed; momentum and a high rate magnify the delay.
+  out.begin(usual, "Rates tried, SGD, momentum 0.9, against the rate of 0.05");
+  for (const double rate : {0.05, 0.02, 0.01}) {
+    const std::string at = ", rate " + std::to_string(rate).substr(0, 4);
+    out.tried("none" + at, {1}, sgd(rate), none{});
+    out.tried("two_phase_sign" + at, {1}, sgd(rate), two_phase{sign{}});
+    out.tried("sign_ef" + at, {1}, sgd(rate), error_feedback{sign{}});
+    out.tried("random_k_5pc_ef" + at, {1}, sgd(rate), error_feedback{random_k{.ratio = 0.05}});
+    out.tried("scaled_qsgd_ef" + at, {1}, sgd(rate), error_feedback{scaled{qsgd{.levels = 4, .bucket = 64}}});
+  }
   out.end();
 }
 
-task load(const std::filesystem::path& folder, std::uint64_t steps) {
+task load(const std::filesystem::path& folder, std::uint64_t steps, std::uint64_t seed) {
   const auto file = [&](const char* name) { return std::filesystem::exists(folder / name) ? folder / name : folder / (std::string(name) + ".gz"); };
   if (!std::filesystem::exists(file("t10k-images-idx3-ubyte"))) {
     std::printf("no MNIST in %s: drawn digits instead\n", folder.c_str());
-    return {pictures(glyphs{.samples = 8000}), pictures(glyphs{.samples = 2000, .seed = 2}), steps};
+    return {pictures(glyphs{.samples = 8000}), pictures(glyphs{.samples = 2000, .seed = 2}), steps, seed};
   }
   const en::data::idx digits{file("t10k-images-idx3-ubyte"), file("t10k-labels-idx1-ubyte")};
-  return {pictures(digits.subset(0, 8000)), pictures(digits.subset(8000, 2000)), steps};
+  return {pictures(digits.subset(0, 8000)), pictures(digits.subset(8000, 2000)), steps, seed};
 }
 
 }  // namespace
@@ -181,6 +206,6 @@ int main(int argc, char** argv) {
     const char* data = std::getenv("ENTRAIN_DATA");
     std::filesystem::path folder = (data ? std::filesystem::path(data) : std::filesystem::path(ENTRAIN_SOURCE_DIR).parent_path() / "shared" / "data") / "mnist";
     if (argc > 1) folder = argv[1];
-    run(load(folder, argc > 2 ? std::stoull(argv[2]) : 1250));
+    run(load(folder, argc > 2 ? std::stoull(argv[2]) : 1250, argc > 3 ? std::stoull(argv[3]) : 1));
   });
 }
