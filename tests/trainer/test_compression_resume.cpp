@@ -82,3 +82,42 @@ TEST_CASE("compressors resume: JointSpar goes on drawing as it would have, also 
   check(per_layer{rule{drawn, {.matrices = true}}, none{}});
   check(after{3, drawn});
 }
+
+// Costs are measured, and on another day they come out otherwise: what the first run decided stays, until the end and on any number of
+// ranks. Blocks of 48, 8, 56, 7, 21 and 3 values; 1 us a message and 1 GB/s.
+TEST_CASE("compressors resume: what was measured and decided once stays decided", "[compress]") {
+  using namespace compress;
+  const error_feedback sparse{top_k{.ratio = 0.1}};
+  const wires gigabyte = wires::uniform(1e-6, 1e9);
+  const auto check_decided = [&](const auto& first, const auto& again) {
+    for (const int ranks : {2, 3}) {
+      CAPTURE(describe(first), ranks);
+      std::filesystem::remove_all(folder);
+      const auto whole = train(ranks, first, 1000, 16, false, false, optimizer);
+      std::filesystem::remove_all(folder);
+      CHECK(train(ranks, again, 1000, 16, false, false, optimizer) != whole);
+      std::filesystem::remove_all(folder);
+      train(ranks, first, 1000, 8, false, true, optimizer);
+      CHECK(train(ranks, again, 64, 12, true, true, optimizer) == train(ranks, first, 64, 12, true, true, optimizer));
+      CHECK(train(ranks, again, 64, 16, true, true, optimizer) == whole);  // kept on by the second checkpoint, too
+      CHECK_NOTHROW(train(ranks + 1, again, 200, 20, true, true, optimizer));
+      std::filesystem::remove_all(folder);
+    }
+  };
+  const selective all{sparse, gigabyte, {}}, nothing{sparse, gigabyte, {.fixed = 1}}, large{sparse, gigabyte, {.fixed = 1.1e-7}};
+  check_decided(all, nothing);
+  check_decided(nothing, all);
+  check_decided(after{3, all}, after{3, nothing});
+  check_decided(per_layer{all, cast<bfloat16>{}}, per_layer{nothing, cast<bfloat16>{}});
+  check_decided(per_layer{rule{large, {.matrices = true}}, none{}}, per_layer{rule{nothing, {.matrices = true}}, none{}});
+
+  // Given rules are no measurements: whoever changes them means it.
+  const auto at_least = [&](std::size_t n) { return per_layer{rule{cast<bfloat16>{}, {.at_least = n}}, none{}}; };
+  std::filesystem::remove_all(folder);
+  train(2, at_least(1), 1000, 5, false, true, optimizer);
+  const auto changed = train(2, at_least(1000), 1000, 9, true, false, optimizer);
+  std::filesystem::remove_all(folder);
+  train(2, at_least(1), 1000, 5, false, true, optimizer);
+  CHECK(train(2, at_least(1), 1000, 9, true, false, optimizer) != changed);
+  std::filesystem::remove_all(folder);
+}

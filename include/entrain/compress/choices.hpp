@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <entrain/compress/concepts.hpp>
@@ -15,6 +16,8 @@
 //   choices()              a tuple of compressors or of further choosers
 //   choose(block, step)    which of them carries the block at that step: the same on every rank
 //   changes_at()           (optional) a step from which on choose() answers differently
+//   measured               (optional) true: choose() rests on measurements, which another run may make otherwise. A checkpoint then
+//                          keeps what was chosen for every block, and a run that resumes takes that
 //
 // The exchange sees the leaves of that tree, numbered from left to right.
 
@@ -61,6 +64,15 @@ void add_changes(const C& c, std::vector<std::uint64_t>& steps) {
     if constexpr (requires { c.changes_at(); }) steps.push_back(c.changes_at());
     std::apply([&](const auto&... each) { (add_changes(each, steps), ...); }, c.choices());
   }
+}
+
+// What is chosen somewhere in it is a matter of measurement. Rules (per_layer.hpp) say it as choosers do.
+template <class C>
+constexpr bool is_measured() {
+  if constexpr (requires { C::measured; }) return bool(C::measured);
+  else if constexpr (chooser<C>)
+    return []<class... Each>(std::type_identity<std::tuple<Each...>>) { return (is_measured<Each>() || ...); }(std::type_identity<decltype(std::declval<const C&>().choices())>{});
+  else return false;
 }
 
 namespace detail {

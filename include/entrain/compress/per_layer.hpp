@@ -30,6 +30,7 @@ struct when {
 
 template <class C>
 struct rule {
+  static constexpr bool measured = is_measured<C>();
   C compressor;
   when condition;
 
@@ -65,6 +66,7 @@ bool takes(const R& r, const block& b) {
 template <class... Rules>
 struct per_layer {
   using slot_type = slot::compression;
+  static constexpr bool measured = (is_measured<Rules>() || ...);
   std::tuple<Rules...> rules;
 
   static_assert(sizeof...(Rules) > 0 && !detail::has_rule<std::tuple_element_t<sizeof...(Rules) - 1, std::tuple<Rules...>>>,

@@ -23,12 +23,16 @@
 // The decision is a function of the block and of the two figures that the value holds, so it is the same at every step, and on
 // every rank if those are: the constructor with a communicator measures on rank 0 and broadcasts. Blocks are judged alone; in
 // an exchange they share messages, of which the model then counts a latency too many on both sides. T: the gradient's type.
+//
+// A checkpoint keeps the decisions, and a run that resumes takes these in place of its own, on any number of ranks: measured anew they
+// might differ, and the run would go on otherwise than the one that was interrupted. Only a new run decides anew.
 
 namespace entrain::compress {
 
 template <class C, class T = float>
 struct selective {
   using slot_type = slot::compression;
+  static constexpr bool measured = true;
   static_assert(!chooser<C>, "compress::selective decides for one compressor: put it inside of compress::per_layer or compress::after, not around them");
 
   C compressor;

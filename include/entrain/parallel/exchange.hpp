@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <tuple>
@@ -87,19 +88,15 @@ class exchange {
       : layout_(layout),
         comm_(comm),
         compression_(compression),
-        buckets_(cut(layout, comm, std::max<std::size_t>(1, bucket_bytes / sizeof(T)), whole_blocks)),
-        routes_(std::apply([&](const auto&... leaf) { return routes_type(routes::setting<Communicator, std::remove_cvref_t<decltype(leaf)>>{layout, comm, leaf}...); },
-                           compress::leaves(compression))) {
+        each_(std::max<std::size_t>(1, bucket_bytes / sizeof(T))),
+        buckets_(cut(layout, comm, each_, whole_blocks)) {
     compress::add_changes(compression, changes_);
     std::sort(changes_.begin(), changes_.end());
     changes_.erase(std::unique(changes_.begin(), changes_.end()), changes_.end());
-    make_states();
-    phases_.reserve(changes_.size() + 1);
-    for (std::size_t i = 0; i <= changes_.size(); ++i) add_phase(std::max<std::size_t>(1, bucket_bytes / sizeof(T)), i == 0 ? 0 : changes_[i - 1]);
-    each_route([&](auto& route, std::size_t) {
-      if constexpr (requires { route.choose_ways(); }) route.choose_ways();
-      route.allocate();
-    });
+    std::vector<std::uint64_t> chosen;
+    for (std::size_t phase = 0; phase <= changes_.size(); ++phase)
+      for (std::size_t i = 0; i < layout.blocks().size(); ++i) chosen.push_back(leaf_at(i, phase == 0 ? 0 : changes_[phase - 1]));
+    choose(std::move(chosen));
   }
 
   static std::size_t granularity(const Communicator& comm) { return parameter_layout::alignment * std::size_t(is_sharded ? comm.size() : 1); }
@@ -109,6 +106,25 @@ class exchange {
     return end;
   }
   const std::vector<bucket>& buckets() const { return buckets_; }
+
+  // The leaf that carries each block, phase by phase: what the policy has chosen, and the same again from a checkpoint where its
+  // choices were a matter of measurement. Other choices than before make everything anew, states too.
+  static constexpr bool keeps_choices = compress::is_measured<Compression>();
+  const std::vector<std::uint64_t>& choices() const { return chosen_; }
+  void choose(std::vector<std::uint64_t> leaf_of_blocks) {
+    if (routes_ && leaf_of_blocks == chosen_) return;
+    chosen_ = std::move(leaf_of_blocks);
+    std::apply([&](const auto&... leaf) { routes_.emplace(routes::setting<Communicator, std::remove_cvref_t<decltype(leaf)>>{layout_, comm_, leaf}...); },
+               compress::leaves(compression_));
+    make_states();
+    phases_.clear();
+    phases_.reserve(changes_.size() + 1);
+    for (std::size_t i = 0; i <= changes_.size(); ++i) add_phase(each_, i);
+    each_route([&](auto& route, std::size_t) {
+      if constexpr (requires { route.choose_ways(); }) route.choose_ways();
+      route.allocate();
+    });
+  }
 
   void begin_step(const compress::context& where) {
     where_ = where;
@@ -238,17 +254,14 @@ class exchange {
 
   void make_states() {
     takes_.assign(route_count, std::vector<bool>(layout_.blocks().size()));
-    for (std::size_t i = 0; i < layout_.blocks().size(); ++i) {
-      takes_[leaf_at(i, 0)][i] = true;
-      for (const auto step : changes_) takes_[leaf_at(i, step)][i] = true;
-    }
+    for (std::size_t i = 0; i < chosen_.size(); ++i) takes_[chosen_[i]][i % layout_.blocks().size()] = true;
     each_route([&](auto& route, std::size_t leaf) { route.make_states([&](std::size_t block) { return takes_[leaf][block]; }); });
   }
 
-  void add_phase(std::size_t each, std::uint64_t step) {
+  void add_phase(std::size_t each, std::size_t phase) {
     phase_plan made;
-    made.route_of.resize(layout_.blocks().size());
-    for (std::size_t i = 0; i < made.route_of.size(); ++i) made.route_of[i] = leaf_at(i, step);
+    const std::size_t blocks = layout_.blocks().size();
+    made.route_of.assign(chosen_.begin() + std::ptrdiff_t(phase * blocks), chosen_.begin() + std::ptrdiff_t((phase + 1) * blocks));
     std::vector<bucket> messages;
     each_route([&](auto& route, std::size_t leaf) {
       route.begin_phase();
@@ -307,7 +320,7 @@ class exchange {
   template <class F>
   void each_route(F&& f) {
     std::size_t leaf = 0;
-    std::apply([&](auto&... route) { (f(route, leaf++), ...); }, routes_);
+    std::apply([&](auto&... route) { (f(route, leaf++), ...); }, *routes_);
   }
   template <class Self, class F>
   static void visit(Self& routes, std::size_t wanted, F&& f) {
@@ -315,16 +328,17 @@ class exchange {
     std::apply([&](auto&... route) { (void)((leaf++ == wanted && (f(route), true)) || ...); }, routes);
   }
   template <class F>
-  void at(const link& l, F&& f) { visit(routes_, l.route, f); }
+  void at(const link& l, F&& f) { visit(*routes_, l.route, f); }
   template <class F>
-  void at(const link& l, F&& f) const { visit(routes_, l.route, f); }
+  void at(const link& l, F&& f) const { visit(*routes_, l.route, f); }
 
   const parameter_layout& layout_;
   Communicator& comm_;
   Compression compression_;
+  std::size_t each_;  // values that travel together
   std::vector<bucket> buckets_;
-  routes_type routes_;
-  std::vector<std::uint64_t> changes_;
+  std::optional<routes_type> routes_;
+  std::vector<std::uint64_t> changes_, chosen_;
   std::vector<std::vector<bool>> takes_;  // leaf x block: will it ever carry it
   std::vector<phase_plan> phases_;
   std::size_t now_ = 0;

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <entrain/comm/collectives.hpp>
@@ -134,6 +136,8 @@ class synchronous_replica {
       for (const auto& block : layout_.blocks()) sink("parameters." + block.name, std::span<const T>(parameters_.span().subspan(block.offset, block.count)), block.dims);
     for (std::size_t f = 0; f < state_.field_count; ++f)
       if (state_.needs(f)) save_field(f, sink);
+    if constexpr (keeps_choices)
+      if (comm_.rank() == 0) sink("compression.choices", std::span<const std::uint64_t>(exchange_.choices()), choices_shape());
     exchange_.for_each_state([&](std::size_t block, std::size_t leaf, auto& state) {
       row_saver<communicator_type, std::remove_reference_t<Sink>> rows{comm_, sink, compression_name(block, leaf)};
       state.visit(rows);
@@ -145,6 +149,8 @@ class synchronous_replica {
     for (const auto& block : layout_.blocks()) source.read("parameters." + block.name, parameters_.span().subspan(block.offset, block.count));
     for (std::size_t f = 0; f < state_.field_count; ++f)
       if (state_.needs(f)) load_field(f, source);
+    if constexpr (keeps_choices)
+      if (source.contains("compression.choices")) load_choices(source);
     exchange_.for_each_state([&](std::size_t block, std::size_t leaf, auto& state) {
       row_loader<communicator_type, std::remove_reference_t<Source>> rows{comm_, source, compression_name(block, leaf)};
       state.visit(rows);
@@ -152,6 +158,26 @@ class synchronous_replica {
   }
 
  private:
+  static constexpr bool keeps_choices = [] {
+    if constexpr (requires { Exchange::keeps_choices; }) return Exchange::keeps_choices;
+    else return false;
+  }();
+  shape choices_shape() const {
+    const std::size_t blocks = layout_.blocks().size();
+    return {blocks == 0 ? 0 : exchange_.choices().size() / blocks, blocks};
+  }
+  template <class Source>
+  void load_choices(Source& source) {
+    const shape found = source.shape_of("compression.choices");
+    if (found != choices_shape()) throw file_error("checkpoint", "'compression.choices' is of another compression policy or model", to_string(choices_shape()), to_string(found));
+    std::vector<std::uint64_t> chosen(exchange_.choices().size());
+    source.read("compression.choices", std::span<std::uint64_t>(chosen));
+    for (const auto leaf : chosen)
+      if (leaf >= compress::leaf_count<compressor_type>)
+        throw file_error("checkpoint", "'compression.choices' names a compressor that the policy does not have", "below " + std::to_string(compress::leaf_count<compressor_type>), std::to_string(leaf));
+    exchange_.choose(std::move(chosen));
+  }
+
   std::string compression_name(std::size_t block, [[maybe_unused]] std::size_t leaf) const {
     if constexpr (compress::chooser<compressor_type>) return "compression." + std::to_string(leaf) + "." + layout_[block].name;
     else return "compression." + layout_[block].name;
