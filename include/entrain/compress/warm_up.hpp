@@ -7,8 +7,10 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
+#include <entrain/compress/choices.hpp>
 #include <entrain/compress/concepts.hpp>
 #include <entrain/core/describe.hpp>
 #include <entrain/core/error.hpp>
@@ -36,17 +38,51 @@ struct warm_up_options {
   friend bool operator==(const warm_up_options&, const warm_up_options&) = default;
 };
 
+namespace detail {
+
+enum class warm_up_refusal { nothing, chooses, warms_up_itself, wraps, no_ratio, sums, keeps };
+
+template <class C>
+constexpr warm_up_refusal why_no_warm_up() {
+  using r = warm_up_refusal;
+  if constexpr (chooser<C>) return r::chooses;
+  else if constexpr (requires(C& c) { c.steps_each; } || requires(C& c) { c.options.steps_each; }) return r::warms_up_itself;
+  else if constexpr (requires(C& c) { c.inner; } || requires(C& c) { c.sparsifier; }) return r::wraps;
+  else if constexpr (!requires(C& c) { c.ratio = 0.25; }) return r::no_ratio;
+  else if constexpr (C::payload != payload_kind::sparse && C::payload != payload_kind::gatherable) return r::sums;
+  else return keeps_residual<C> ? r::keeps : r::nothing;
+}
+
+// In place of what cannot be warmed up, so that the compiler says one sentence and no consequences of it.
+struct refused_sparsifier {
+  static constexpr payload_kind payload = payload_kind::sparse;
+  template <class T>
+  using wire_type = sparse_entry<T>;
+};
+
+}  // namespace detail
+
 template <class Inner>
 struct warm_up {
   using slot_type = slot::compression;
-  static_assert(requires(Inner& c) { c.ratio = 0.25; },
-                "compress::warm_up lowers a compressor's 'ratio', and this one has none: put it around compress::top_k or another sparsifier");
-  static_assert(Inner::payload == payload_kind::sparse || Inner::payload == payload_kind::gatherable,
-                "compress::warm_up changes the length of what is sent, and a sum on its way has one length: use compress::after{steps, ...} to begin dense");
-  static constexpr payload_kind payload = Inner::payload;
-  static constexpr bool variable = true, ascending = is_ascending<Inner>, unbiased = is_unbiased<Inner>;
+  using refusal = detail::warm_up_refusal;
+  static constexpr refusal why = detail::why_no_warm_up<Inner>();
+  static_assert(why != refusal::chooses,
+                "compress::warm_up goes around a single sparsifier, inside of what chooses among compressors: write compress::per_layer{compress::rule{compress::warm_up{compress::top_k{}}, ...}, ...} or "
+                "compress::after{steps, compress::warm_up{compress::top_k{}}}");
+  static_assert(why != refusal::warms_up_itself,
+                "this compressor warms up by itself: set its steps_each and leave out the compress::warm_up around it, as in compress::dgc{.steps_each = 100}");
+  static_assert(why != refusal::wraps,
+                "compress::warm_up goes around the sparsifier itself and inside of its wrappers: write compress::error_feedback{compress::warm_up{compress::top_k{}}}, and likewise for the other wrappers");
+  static_assert(why != refusal::no_ratio, "compress::warm_up lowers a compressor's 'ratio', and this one has none: put it around compress::top_k or another sparsifier");
+  static_assert(why != refusal::sums, "compress::warm_up changes the length of what is sent, and a sum on its way has one length: use compress::after{steps, ...} to begin dense");
+  static_assert(why != refusal::keeps,
+                "this compressor keeps what it has not sent itself, which compress::warm_up would split over its stages: use compress::after{steps, ...} to begin dense");
+  using taken = std::conditional_t<why == refusal::nothing, Inner, detail::refused_sparsifier>;
+  static constexpr payload_kind payload = taken::payload;
+  static constexpr bool variable = true, ascending = is_ascending<taken>, unbiased = is_unbiased<taken>;
   template <class T>
-  using wire_type = wire_of<Inner, T>;
+  using wire_type = wire_of<taken, T>;
 
   Inner inner;
   warm_up_options options;

@@ -7,6 +7,8 @@
 #include <entrain/compress/error_feedback.hpp>
 #include <entrain/compress/majority_vote.hpp>
 #include <entrain/compress/momentum_correction.hpp>
+#include <entrain/compress/none.hpp>
+#include <entrain/compress/per_layer.hpp>
 #include <entrain/compress/power_sgd.hpp>
 #include <entrain/compress/qsgd.hpp>
 #include <entrain/compress/random_k.hpp>
@@ -80,9 +82,41 @@ void meet() { warm_up c{sign{}}; }
 void meet() { warm_up c{random_k{}}; }
 #endif
 
+#if defined(CASE_warm_up_of_feedback)
+// expect: compress::warm_up goes around the sparsifier itself and inside of its wrappers: write compress::error_feedback{compress::warm_up{compress::top_k{}}}
+void meet() { warm_up c{error_feedback{top_k{}}}; }
+#endif
+
+#if defined(CASE_warm_up_of_feedback_in_use)
+// expect: compress::warm_up goes around the sparsifier itself and inside of its wrappers: write compress::error_feedback{compress::warm_up{compress::top_k{}}}
+void meet() { travel c{warm_up{error_feedback{top_k{}}}, way::gather}; }
+#endif
+
+#if defined(CASE_warm_up_of_chain)
+// expect: compress::warm_up goes around the sparsifier itself and inside of its wrappers: write compress::error_feedback{compress::warm_up{compress::top_k{}}}
+void meet() { error_feedback c{warm_up{chain{top_k{}, qsgd{}}}}; }
+#endif
+
+#if defined(CASE_warm_up_of_travel)
+// expect: compress::warm_up goes around the sparsifier itself and inside of its wrappers: write compress::error_feedback{compress::warm_up{compress::top_k{}}}
+void meet() { warm_up c{travel{top_k{}, way::gather}}; }
+#endif
+
+#if defined(CASE_warm_up_of_rules)
+// expect: compress::warm_up goes around a single sparsifier, inside of what chooses among compressors: write compress::per_layer{compress::rule{compress::warm_up{compress::top_k{}}, ...}, ...}
+void meet() { warm_up c{per_layer{rule{top_k{}, {.matrices = true}}, none{}}}; }
+#endif
+
+#if defined(CASE_warm_up_of_dgc)
+// expect: this compressor warms up by itself: set its steps_each and leave out the compress::warm_up around it
+void meet() { warm_up c{dgc{}}; }
+#endif
+
 // What fits.
 void fits() {
   error_feedback a{chain{top_k{}, qsgd{}}};
   error_feedback b{warm_up{top_k{}}};
+  error_feedback d{chain{warm_up{top_k{}}, qsgd{}}};
+  error_feedback e{travel{warm_up{top_k{}}, way::gather}};
   momentum_correction c{chain{dragonn{}, qsgd{}, packed_indices{}}, {.momentum = 0.5}};
 }
