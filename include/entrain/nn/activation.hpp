@@ -29,7 +29,9 @@ class activation_layer : public layer_base {
  public:
   activation_layer(activation_kind kind, shape in) : layer_base(in, in), kind_(kind) { cost = double(in_size); }
 
-  void initialise(T*, std::uint64_t) const {}
+  template <class U>
+
+  void initialise(U*, std::uint64_t) const {}
   template <class Call>
   void forward(const Call& c, const T*, const T* in, T* out, T*) const {
     op::do_forward(c.engine, ops::activation{kind_, c.rows * in_size}, in, out);

@@ -28,7 +28,9 @@ class batch_norm_layer : public layer_base {
     cost = 8.0 * double(in_size);
   }
 
-  void initialise(T* p, std::uint64_t seed) const {
+  template <class U>
+
+  void initialise(U* p, std::uint64_t seed) const {
     initialiser::ones().fill(p, parameters[0], channels_, seed);
     initialiser::zeros().fill(p, parameters[1], channels_, seed);
     initialiser::zeros().fill(p, parameters[2], channels_, seed);

@@ -27,20 +27,22 @@ class attention_core : public layer_base {
         heads_(heads),
         width_(out_shape.back()),
         fixed_length_(in_shape.size() > 1 ? in_shape[0] : 0) {
-    saved = heads * (in_shape.size() > 1 ? in_shape[0] : 1);
+    saved = heads * (in_shape.size() > 1 ? in_shape[0] : 1) * ops::elements_a_statistic<T>;
     needs_output = true;
     workspace = ops::causal_attention{1, longest, heads, width_ / heads}.workspace_size();
     cost = 4.0 * double(out_size) * double(longest) / 2;
   }
 
-  void initialise(T*, std::uint64_t) const {}
+  template <class U>
+
+  void initialise(U*, std::uint64_t) const {}
   template <class Call>
   void forward(const Call& c, const T*, const T* in, T* out, T* memory) const {
-    op::do_forward(c.engine, operation(c), in, out, memory, c.workspace);
+    op::do_forward(c.engine, operation(c), in, out, reinterpret_cast<ops::statistic<T>*>(memory), c.workspace);
   }
   template <class Call>
   void backward_input(const Call& c, const T*, const kept<T>& k, const T* dout, T* din) const {
-    const T* log_sum_exp = k.saved;
+    const auto* log_sum_exp = reinterpret_cast<const ops::statistic<T>*>(k.saved);
     op::do_backward(c.engine, operation(c), k.in, k.out, log_sum_exp, dout, din, c.workspace);
   }
   template <class Call>

@@ -21,7 +21,9 @@ class convolution_layer : public layer_base {
     cost = 2.0 * double(out_size) * double(inputs());
   }
 
-  void initialise(T* p, std::uint64_t seed) const {
+  template <class U>
+
+  void initialise(U* p, std::uint64_t seed) const {
     weights_.fill(p, parameters[0], inputs(), seed);
     biases_.fill(p, parameters[1], inputs(), seed);
   }

@@ -20,7 +20,9 @@ class dropout_layer : public layer_base {
     cost = double(in_size);
   }
 
-  void initialise(T*, std::uint64_t) const {}
+  template <class U>
+
+  void initialise(U*, std::uint64_t) const {}
   template <class Call>
   void forward(const Call& c, const T*, const T* in, T* out, T*) const {
     apply(c, in, out);
@@ -36,7 +38,7 @@ class dropout_layer : public layer_base {
   template <class Call>
   void apply(const Call& c, const T* in, T* out) const {
     const std::size_t count = c.rows * in_size;
-    if (!c.how.training) return detail::copy(in, out, count);
+    if (!c.how.training) return op::do_copy(c.engine, in, out, count);
     op::do_apply(
         c.engine,
         ops::dropout{count, probability_, random_stream(c.how.seed, purpose::dropout, stream_, c.how.step), c.first_row() * in_size}, in,

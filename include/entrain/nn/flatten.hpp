@@ -12,14 +12,16 @@ class flatten_layer : public layer_base {
  public:
   explicit flatten_layer(shape in) : layer_base(in, shape{elements(in)}) { identity = passes_gradient = in_place = true; }
 
-  void initialise(T*, std::uint64_t) const {}
+  template <class U>
+
+  void initialise(U*, std::uint64_t) const {}
   template <class Call>
   void forward(const Call& c, const T*, const T* in, T* out, T*) const {
-    detail::copy(in, out, c.rows * in_size);
+    op::do_copy(c.engine, in, out, c.rows * in_size);
   }
   template <class Call>
   void backward_input(const Call& c, const T*, const kept<T>&, const T* dout, T* din) const {
-    detail::copy(dout, din, c.rows * in_size);
+    op::do_copy(c.engine, dout, din, c.rows * in_size);
   }
   template <class Call>
   void backward_parameters(const Call&, const T*, const kept<T>&, const T*, T*) const {}

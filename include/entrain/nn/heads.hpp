@@ -11,6 +11,7 @@
 #include <entrain/core/batch.hpp>
 #include <entrain/nn/layer.hpp>
 #include <entrain/nn/reference.hpp>
+#include <entrain/nn/resident.hpp>
 
 // How a network ends: predictions and targets become a sum of losses, and the gradient that the backward pass begins with.
 //
@@ -51,15 +52,15 @@ class classification_head {
     return in;
   }
   template <class Call>
-  loss_sum loss(const Call& c, const T*, const T* in, const labelled_batch& batch, T*) const {
-    return op::do_loss(c.engine, operation(c), in, batch.targets.data());
+  loss_sum loss(const Call& c, const T*, const T* in, const resident_batch<labelled_batch>& batch, T*) const {
+    return op::do_loss(c.engine, operation(c), in, batch.targets);
   }
   template <class Call>
-  loss_sum loss_and_gradient(const Call& c, const T*, const T* in, const labelled_batch& batch, T* memory) const {
-    return op::do_loss_and_gradient(c.engine, operation(c), in, batch.targets.data(), memory);
+  loss_sum loss_and_gradient(const Call& c, const T*, const T* in, const resident_batch<labelled_batch>& batch, T* memory) const {
+    return op::do_loss_and_gradient(c.engine, operation(c), in, batch.targets, memory);
   }
   template <class Call>
-  loss_sum gradient_after_loss(const Call& c, const T* p, const T* in, const labelled_batch& batch, T* memory) const {
+  loss_sum gradient_after_loss(const Call& c, const T* p, const T* in, const resident_batch<labelled_batch>& batch, T* memory) const {
     return loss_and_gradient(c, p, in, batch, memory);
   }
   template <class Call>
@@ -102,15 +103,15 @@ class regression_head {
     return in;
   }
   template <class Call>
-  loss_sum loss(const Call& c, const T*, const T* in, const regression_batch& batch, T* memory) const {
+  loss_sum loss(const Call& c, const T*, const T* in, const resident_batch<regression_batch>& batch, T* memory) const {
     return op::do_loss(c.engine, operation(c), in, targets(c, batch, memory));
   }
   template <class Call>
-  loss_sum loss_and_gradient(const Call& c, const T*, const T* in, const regression_batch& batch, T* memory) const {
+  loss_sum loss_and_gradient(const Call& c, const T*, const T* in, const resident_batch<regression_batch>& batch, T* memory) const {
     return op::do_loss_and_gradient(c.engine, operation(c), in, targets(c, batch, memory), memory);
   }
   template <class Call>
-  loss_sum gradient_after_loss(const Call& c, const T* p, const T* in, const regression_batch& batch, T* memory) const {
+  loss_sum gradient_after_loss(const Call& c, const T* p, const T* in, const resident_batch<regression_batch>& batch, T* memory) const {
     return loss_and_gradient(c, p, in, batch, memory);
   }
   template <class Call>
@@ -126,9 +127,9 @@ class regression_head {
     return {c.rows, in_size};
   }
   template <class Call>
-  const T* targets(const Call& c, const regression_batch& batch, T* memory) const {
-    if constexpr (std::is_same_v<T, float>) return batch.targets.data();
-    else return std::copy_n(batch.targets.data(), c.rows * in_size, memory + c.rows * in_size) - c.rows * in_size;
+  const T* targets([[maybe_unused]] const Call& c, const resident_batch<regression_batch>& batch, [[maybe_unused]] T* memory) const {
+    if constexpr (std::is_same_v<T, float>) return batch.targets;
+    else return op::do_run(c.engine, ops::convert{c.rows * in_size}, batch.targets, memory + c.rows * in_size), memory + c.rows * in_size;
   }
 };
 
@@ -154,18 +155,18 @@ class tied_language_head {
     return memory;
   }
   template <class Call>
-  loss_sum loss(const Call& c, const T* p, const T* in, const token_batch& batch, T* memory) const {
-    return op::do_loss(c.engine, operation(c), predict(c, p, in, memory), batch.targets.data());
+  loss_sum loss(const Call& c, const T* p, const T* in, const resident_batch<token_batch>& batch, T* memory) const {
+    return op::do_loss(c.engine, operation(c), predict(c, p, in, memory), batch.targets);
   }
   template <class Call>
-  loss_sum loss_and_gradient(const Call& c, const T* p, const T* in, const token_batch& batch, T* memory) const {
-    return op::do_loss_and_gradient(c.engine, operation(c), predict(c, p, in, memory), batch.targets.data(), memory);
+  loss_sum loss_and_gradient(const Call& c, const T* p, const T* in, const resident_batch<token_batch>& batch, T* memory) const {
+    return op::do_loss_and_gradient(c.engine, operation(c), predict(c, p, in, memory), batch.targets, memory);
   }
   // The same when loss() has been called and the logits are still in memory.
   template <class Call>
-  loss_sum gradient_after_loss(const Call& c, const T*, const T*, const token_batch& batch, T* memory) const {
+  loss_sum gradient_after_loss(const Call& c, const T*, const T*, const resident_batch<token_batch>& batch, T* memory) const {
     const T* logits = memory;
-    return op::do_loss_and_gradient(c.engine, operation(c), logits, batch.targets.data(), memory);
+    return op::do_loss_and_gradient(c.engine, operation(c), logits, batch.targets, memory);
   }
   template <class Call>
   const T* gradient(const Call& c, const T* p, const T* memory, T* store) const {

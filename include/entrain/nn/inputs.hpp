@@ -11,6 +11,7 @@
 #include <entrain/core/batch.hpp>
 #include <entrain/nn/layer.hpp>
 #include <entrain/nn/reference.hpp>
+#include <entrain/nn/resident.hpp>
 
 // How a batch enters a network: as rows of features, or as tokens that are looked up in a table. An input that owns
 // parameters is a unit of its own (`is_unit`): a pipeline may cut behind it.
@@ -43,17 +44,18 @@ class feature_input {
                         std::to_string(batch.samples * batch.features) + " values", std::to_string(batch.inputs.size()));
   }
   template <class Call>
-  const T* forward(const Call& c, const T*, const Batch& batch, T* store) const {
-    if constexpr (!std::is_same_v<T, float>) std::copy_n(batch.inputs.data(), c.rows * out_size, store);
+  const T* forward(const Call& c, const T*, const resident_batch<Batch>& batch, T* store) const {
+    if constexpr (!std::is_same_v<T, float>) op::do_run(c.engine, ops::convert{c.rows * out_size}, batch.inputs, store);
     return stored(batch, store);
   }
-  const T* stored([[maybe_unused]] const Batch& batch, [[maybe_unused]] const T* store) const {
-    if constexpr (std::is_same_v<T, float>) return batch.inputs.data();
+  const T* stored([[maybe_unused]] const resident_batch<Batch>& batch, [[maybe_unused]] const T* store) const {
+    if constexpr (std::is_same_v<T, float>) return batch.inputs;
     else return store;
   }
   template <class Call>
-  void backward_parameters(const Call&, const Batch&, const T*, T*) const {}
-  void initialise(T*, std::uint64_t) const {}
+  void backward_parameters(const Call&, const resident_batch<Batch>&, const T*, T*) const {}
+  template <class U>
+  void initialise(U*, std::uint64_t) const {}
 
  private:
   std::string features_text(std::size_t features) const { return std::to_string(features) + " features a sample, " + to_string(out_shape); }
@@ -92,19 +94,20 @@ class token_input {
         throw usage_error("nn::network", "token " + std::to_string(i) + " is not in the vocabulary",
                           "0 to " + std::to_string(vocabulary_ - 1), std::to_string(batch.inputs[i]));
   }
-  void initialise(T* p, std::uint64_t seed) const { weights_.fill(p, parameters[0], out_size, seed); }
+  template <class U>
+  void initialise(U* p, std::uint64_t seed) const { weights_.fill(p, parameters[0], out_size, seed); }
 
   template <class Call>
-  const T* forward(const Call& c, const T* p, const token_batch& batch, T* store) const {
-    op::do_forward(c.engine, operation(c), batch.inputs.data(), p + parameters[0].offset, store);
+  const T* forward(const Call& c, const T* p, const resident_batch<token_batch>& batch, T* store) const {
+    op::do_forward(c.engine, operation(c), batch.inputs, p + parameters[0].offset, store);
     return store;
   }
-  const T* stored(const token_batch&, const T* store) const { return store; }
+  const T* stored(const resident_batch<token_batch>&, const T* store) const { return store; }
   template <class Call>
-  void backward_parameters(const Call& c, const token_batch& batch, const T* dout, T* g) const {
+  void backward_parameters(const Call& c, const resident_batch<token_batch>& batch, const T* dout, T* g) const {
     T* table = g + parameters[0].offset;
-    if (!c.accumulate) std::fill_n(table, parameters[0].count, T(0));
-    op::do_backward(c.engine, operation(c), batch.inputs.data(), dout, table);
+    if (!c.accumulate) op::do_zero(c.engine, table, parameters[0].count);
+    op::do_backward(c.engine, operation(c), batch.inputs, dout, table);
   }
 
  private:

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -161,11 +160,6 @@ namespace detail {
 
 // Row sizes are rounded up so that every array in a slot begins on a cache line.
 constexpr std::size_t padded(std::size_t size) { return (size + 15) / 16 * 16; }
-
-template <class T>
-void copy(const T* from, T* to, std::size_t count) {
-  if (count > 0 && from != nullptr && to != nullptr && from != to) std::memcpy(to, from, count * sizeof(T));
-}
 
 inline void require_rank(const char* layer, const shape& in, std::size_t rank, const char* meaning) {
   if (in.size() != rank) throw usage_error(layer, "input of the wrong shape", meaning, to_string(in));

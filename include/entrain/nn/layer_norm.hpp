@@ -15,33 +15,37 @@ class layer_norm_layer : public layer_base {
   layer_norm_layer(builder& b, shape in, const std::string& prefix, float epsilon)
       : layer_base(in, in), width_(in_shape.back()), epsilon_(epsilon) {
     parameters = {b.add(prefix + "weight", {width_}, block_kind::vector), b.add(prefix + "bias", {width_}, block_kind::vector)};
-    saved = 2 * (in_size / width_);
+    saved = 2 * (in_size / width_) * ops::elements_a_statistic<T>;
     cost = 8.0 * double(in_size);
   }
 
-  void initialise(T* p, std::uint64_t seed) const {
+  template <class U>
+
+  void initialise(U* p, std::uint64_t seed) const {
     initialiser::ones().fill(p, parameters[0], width_, seed);
     initialiser::zeros().fill(p, parameters[1], width_, seed);
   }
   template <class Call>
   void forward(const Call& c, const T* p, const T* in, T* out, T* memory) const {
     const auto norm = operation(c);
-    op::do_forward(c.engine, norm, in, p + parameters[0].offset, p + parameters[1].offset, out, memory, memory + norm.rows);
+    op::do_forward(c.engine, norm, in, p + parameters[0].offset, p + parameters[1].offset, out, mean(memory), mean(memory) + norm.rows);
   }
   template <class Call>
   void backward_input(const Call& c, const T* p, const kept<T>& k, const T* dout, T* din) const {
     const auto norm = operation(c);
-    op::do_backward_input(c.engine, norm, k.in, p + parameters[0].offset, as_const(k.saved), as_const(k.saved + norm.rows), dout, din);
+    op::do_backward_input(c.engine, norm, k.in, p + parameters[0].offset, as_const(mean(k.saved)), as_const(mean(k.saved) + norm.rows), dout, din);
   }
   template <class Call>
   void backward_parameters(const Call& c, const T*, const kept<T>& k, const T* dout, T* g) const {
     const auto norm = operation(c);
-    op::do_backward_parameters(c.engine, norm, k.in, as_const(k.saved), as_const(k.saved + norm.rows), dout, g + parameters[0].offset,
+    op::do_backward_parameters(c.engine, norm, k.in, as_const(mean(k.saved)), as_const(mean(k.saved) + norm.rows), dout, g + parameters[0].offset,
                                g + parameters[1].offset);
   }
 
  private:
-  static const T* as_const(const T* pointer) { return pointer; }
+  using statistic = ops::statistic<T>;
+  static statistic* mean(T* memory) { return reinterpret_cast<statistic*>(memory); }
+  static const statistic* as_const(const statistic* pointer) { return pointer; }
   template <class Call>
   ops::layer_norm operation(const Call& c) const {
     return {c.rows * (in_size / width_), width_, epsilon_, c.accumulate};

@@ -24,7 +24,9 @@ class linear_layer : public layer_base {
     cost = 2.0 * double(in_size) * double(outputs_);
   }
 
-  void initialise(T* p, std::uint64_t seed) const {
+  template <class U>
+
+  void initialise(U* p, std::uint64_t seed) const {
     weights_.fill(p, weight(), inputs_, seed);
     if (has_bias()) biases_.fill(p, bias(), inputs_, seed);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -37,14 +38,12 @@ class network {
   const parameter_layout& layout() const { return parts_->layout; }
 
   // First values, the same on every rank; what lies between the blocks becomes zero.
-  void initialise(std::span<T> parameters, std::uint64_t seed) const {
-    if (parameters.size() < layout().size())
-      throw usage_error("nn::network", "the parameter arena is too short", std::to_string(layout().size()) + " elements",
-                        std::to_string(parameters.size()));
-    std::fill(parameters.begin(), parameters.end(), T(0));
-    parts_->input.initialise(parameters.data(), seed);
-    for (const std::size_t leaf : parts_->leaves)
-      parts_->body.visit(leaf, [&](const auto& layer) { layer.initialise(parameters.data(), seed); });
+  void initialise(std::span<T> parameters, std::uint64_t seed) const { fill(parameters, seed); }
+  // The same for parameters that are kept in more bits than this network computes with.
+  template <class U>
+    requires(!std::same_as<U, T>)
+  void initialise(std::span<U> parameters, std::uint64_t seed) const {
+    fill(parameters, seed);
   }
 
   loss_sum loss_and_gradient(view<const T, space> parameters, const batch_type& batch, view<T, space> gradient) {
@@ -77,6 +76,16 @@ class network {
   stage_type make_stage(std::size_t first, std::size_t last, std::size_t slots) const { return stage_type(parts_, first, last, slots); }
 
  private:
+  template <class U>
+  void fill(std::span<U> parameters, std::uint64_t seed) const {
+    if (parameters.size() < layout().size())
+      throw usage_error("nn::network", "the parameter arena is too short", std::to_string(layout().size()) + " elements",
+                        std::to_string(parameters.size()));
+    std::fill(parameters.begin(), parameters.end(), U(0));
+    parts_->input.initialise(parameters.data(), seed);
+    for (const std::size_t leaf : parts_->leaves)
+      parts_->body.visit(leaf, [&](const auto& layer) { layer.initialise(parameters.data(), seed); });
+  }
   static pass evaluation() {
     pass how;
     how.training = false;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include <entrain/core/philox.hpp>
 
@@ -15,6 +16,16 @@
 // are added to what is there when `accumulate`, else overwritten.
 
 namespace entrain::nn::ops {
+
+// In which type statistics of rows are kept that 16 bits would spoil.
+template <class T>
+using statistic = std::conditional_t<(sizeof(T) < sizeof(float)), float, T>;
+// Elements of type T that a statistic takes.
+template <class T>
+inline constexpr std::size_t elements_a_statistic = sizeof(statistic<T>) / sizeof(T);
+
+// out[i] = in[i] in another type. run(engine, convert, const A* in, B* out)
+struct convert { std::size_t count = 0; };
 
 // C[m, n] = alpha * op(A) * op(B) + beta * C, where op(A) is [m, k] and op(B) is [k, n]; ld* are row strides.
 // run(engine, gemm, const T* a, const T* b, T* c)
@@ -44,6 +55,7 @@ enum class activation_kind { relu, gelu, silu, tanh };
 // backward(engine, activation, const T* in, const T* dout, T* din)       din may be dout
 struct activation { activation_kind kind; std::size_t count = 0; };
 
+// Statistics are of type statistic<T>.
 // forward(engine, layer_norm, in, gain, bias, out, mean[rows], inverse_deviation[rows])
 // backward_input(engine, layer_norm, in, gain, mean, inverse_deviation, dout, din)
 // backward_parameters(engine, layer_norm, in, mean, inverse_deviation, dout, dgain, dbias)
@@ -70,7 +82,8 @@ struct squared_error { std::size_t rows = 0, width = 0; };
 struct embedding { std::size_t rows = 0, width = 0, vocabulary = 0; };
 
 // qkv[batch, length, 3 * heads * head_width] (q, then k, then v; heads side by side) -> out[batch, length, heads * head_width].
-// Softmax over positions <= own, scaled by 1/sqrt(head_width). Keeps log_sum_exp[batch, heads, length] and no T x T matrix.
+// Softmax over positions <= own, scaled by 1/sqrt(head_width). Keeps log_sum_exp[batch, heads, length], of type statistic<T>, and no
+// length x length matrix.
 // forward(engine, causal_attention, qkv, out, log_sum_exp, workspace)
 // backward(engine, causal_attention, qkv, out, log_sum_exp, dout, dqkv, workspace)      workspace: workspace_size() elements
 struct causal_attention {

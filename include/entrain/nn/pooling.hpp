@@ -20,7 +20,9 @@ class pooling_layer : public layer_base {
     cost = double(out_size) * double(op.window * op.window);
   }
 
-  void initialise(T*, std::uint64_t) const {}
+  template <class U>
+
+  void initialise(U*, std::uint64_t) const {}
   template <class Call>
   void forward(const Call& c, const T*, const T* in, T* out, T*) const {
     op::do_forward(c.engine, operation(c), in, out);

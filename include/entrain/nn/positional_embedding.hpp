@@ -22,7 +22,9 @@ class positional_embedding_layer : public layer_base {
     cost = double(in_size);
   }
 
-  void initialise(T* p, std::uint64_t seed) const { weights_.fill(p, parameters[0], width_, seed); }
+  template <class U>
+
+  void initialise(U* p, std::uint64_t seed) const { weights_.fill(p, parameters[0], width_, seed); }
   template <class Call>
   void forward(const Call& c, const T* p, const T* in, T* out, T*) const {
     const std::size_t positions = length(c) * width_;
@@ -31,14 +33,14 @@ class positional_embedding_layer : public layer_base {
   }
   template <class Call>
   void backward_input(const Call& c, const T*, const kept<T>&, const T* dout, T* din) const {
-    detail::copy(dout, din, c.rows * in_size);
+    op::do_copy(c.engine, dout, din, c.rows * in_size);
   }
   template <class Call>
   void backward_parameters(const Call& c, const T*, const kept<T>&, const T* dout, T* g) const {
     const std::size_t positions = length(c) * width_;
     T* table = g + parameters[0].offset;
     op::do_run(c.engine, ops::column_sum{samples(c), positions, c.accumulate}, dout, table);
-    if (!c.accumulate) std::fill(table + positions, table + parameters[0].count, T(0));
+    if (!c.accumulate) op::do_zero(c.engine, table + positions, parameters[0].count - positions);
   }
 
  private:

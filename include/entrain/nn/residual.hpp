@@ -36,7 +36,8 @@ class residual_layer : public layer_base {
     layer_base::bind(layout);
     for (const auto& step : plan_.steps) inner_.visit(step.leaf, [&](auto& layer) { layer.bind(layout); });
   }
-  void initialise(T* p, std::uint64_t seed) const {
+  template <class U>
+  void initialise(U* p, std::uint64_t seed) const {
     for (const auto& step : plan_.steps) inner_.visit(step.leaf, [&](const auto& layer) { layer.initialise(p, seed); });
   }
 

@@ -13,6 +13,7 @@
 #include <entrain/nn/host.hpp>  // every program sees the same overloads for engine::host
 #include <entrain/nn/parts.hpp>
 #include <entrain/nn/pass.hpp>
+#include <entrain/nn/resident.hpp>
 
 // The units [first, last) of a network with the memory to run them: what a pipeline's rank holds, and, over all units,
 // what a whole network is. Up to `slots` micro-batches may be between their forward and backward passes.
@@ -69,8 +70,8 @@ class stage {
     if (!has_head_) return {};
     T* memory = at(s, head_at_);
     s.has_gradient = how.training;
-    return how.training ? parts_->head.loss_and_gradient(c, parameters.data(), y, batch, memory)
-                        : parts_->head.loss(c, parameters.data(), y, batch, memory);
+    return how.training ? parts_->head.loss_and_gradient(c, parameters.data(), y, data_of(s, batch), memory)
+                        : parts_->head.loss(c, parameters.data(), y, data_of(s, batch), memory);
   }
 
   // The network's outputs, one row a sample (or token): logits or predictions. Only for a stage that ends the network; needs no targets.
@@ -104,7 +105,7 @@ class stage {
       parts_->body.backward(c.with_scratch(work + (detail::padded(head_store()) + detail::padded(input_store())) * s.rows), plan_, p,
                             memory_of(s, batch), dy, dx, g, ready);
     if (!has_input_) return;
-    if (!c.skips(parts_->input.parameters)) parts_->input.backward_parameters(make_call(s, how, how.accumulate || shares_table()), batch, dx, g);
+    if (!c.skips(parts_->input.parameters)) parts_->input.backward_parameters(make_call(s, how, how.accumulate || shares_table()), data_of(s, batch), dx, g);
     tell(parts_->input.parameters, ready);
   }
 
@@ -119,7 +120,7 @@ class stage {
     if (has_head_) {
       finish_loss(c, s, parameters.data(), batch);
       parts_->head.gradient(c, parameters.data(), at(s, head_at_), s.stash.data());
-    } else detail::copy(dout.data(), s.stash.data(), s.rows * border_out_);
+    } else op::do_copy(parts_->engine, dout.data(), s.stash.data(), s.rows * border_out_);
     const T* dy = stashed_gradient(s);
     T* dx = has_input_ ? (Input::is_unit ? stashed_input(s) : nullptr) : din.data();
     if (plan_.steps.empty()) pass_through(s, dy, dx);
@@ -136,7 +137,7 @@ class stage {
     if (!plan_.steps.empty())
       parts_->body.backward_parameters(c, plan_, parameters.data(), memory_of(s, batch), stashed_gradient(s), gradient.data());
     if (has_input_ && !c.skips(parts_->input.parameters))
-      parts_->input.backward_parameters(make_call(s, how, how.accumulate || shares_table()), batch, stashed_input(s), gradient.data());
+      parts_->input.backward_parameters(make_call(s, how, how.accumulate || shares_table()), data_of(s, batch), stashed_input(s), gradient.data());
     for (std::size_t i = blocks_.size(); i-- > 0;) ready(blocks_[i]);
   }
 
@@ -145,6 +146,7 @@ class stage {
     std::size_t rows = 0, length = 0;
     bool has_gradient = false;
     buffer<T, space> kept, stash;
+    batch_memory<batch_type, space> batch;
   };
 
   // Elements a row, one after another: what came in, what the layers keep, what they put out, what the head keeps.
@@ -178,6 +180,7 @@ class stage {
     expect(parameters.size(), parts_->layout.size(), "parameter arena");
     auto& s = slots_[slot];
     s.rows = Input::rows(batch), s.length = Input::length(batch), s.has_gradient = false;
+    if (has_input_ || has_head_) s.batch.send(parts_->engine, batch);
     if (s.kept.size() < kept_ * s.rows) s.kept = buffer<T, space>(kept_ * s.rows);
     if (work_.size() < scratch_ * s.rows) work_ = buffer<T, space>(scratch_ * s.rows);
     return s;
@@ -197,25 +200,26 @@ class stage {
   call<T, Engine> make_call(const slot_memory& s, const pass& how, bool accumulate) const {
     return {parts_->engine, how, s.rows, s.length, accumulate, work_.data(), workspace_.data()};
   }
+  static resident_batch<batch_type> data_of(const slot_memory& s, const batch_type& batch) { return s.batch.of(batch); }
   static T* at(const slot_memory& s, std::size_t place) { return s.kept.data() + place * s.rows; }
 
   // Input and layers; returns where the layers' output is.
   const T* run(const call<T, Engine>& c, slot_memory& s, const T* p, const batch_type& batch, const T* in, T* out) {
     const T* x = at(s, 0);
-    if (has_input_) x = parts_->input.forward(c, p, batch, at(s, 0));
-    else detail::copy(in, at(s, 0), s.rows * border_in_);
+    if (has_input_) x = parts_->input.forward(c, p, data_of(s, batch), at(s, 0));
+    else op::do_copy(parts_->engine, in, at(s, 0), s.rows * border_in_);
     const bool keep = has_head_ || plan_.needs_output;
     if (plan_.steps.empty()) {
-      if (!has_head_) detail::copy(x, out, s.rows * border_out_);
+      if (!has_head_) op::do_copy(parts_->engine, x, out, s.rows * border_out_);
       return x;
     }
     T* y = keep ? at(s, output_at_) : out;
     parts_->body.forward(c, plan_, p, x, y, at(s, chain_at_));
-    if (keep && !has_head_) detail::copy(static_cast<const T*>(y), out, s.rows * border_out_);
+    if (keep && !has_head_) op::do_copy(parts_->engine, static_cast<const T*>(y), out, s.rows * border_out_);
     return y;
   }
   const T* chain_input(const slot_memory& s, const batch_type& batch) const {
-    return has_input_ ? parts_->input.stored(batch, at(s, 0)) : at(s, 0);
+    return has_input_ ? parts_->input.stored(data_of(s, batch), at(s, 0)) : at(s, 0);
   }
   const T* chain_output(const slot_memory& s, const batch_type& batch) const {
     return plan_.steps.empty() ? chain_input(s, batch) : at(s, output_at_);
@@ -227,11 +231,11 @@ class stage {
   const T* stashed_gradient(const slot_memory& s) const { return has_head_ && !Head::is_unit ? at(s, head_at_) : s.stash.data(); }
   T* stashed_input(const slot_memory& s) const { return s.stash.data() + detail::padded(std::max(head_store(), border_out_)) * s.rows; }
   void pass_through(const slot_memory& s, const T* dy, T* dx) const {
-    if (dx) detail::copy(dy, dx, s.rows * (has_input_ ? border_out_ : border_in_));
+    if (dx) op::do_copy(parts_->engine, dy, dx, s.rows * (has_input_ ? border_out_ : border_in_));
   }
 
   void finish_loss(const call<T, Engine>& c, slot_memory& s, const T* p, const batch_type& batch) {
-    if (!s.has_gradient) parts_->head.gradient_after_loss(c, p, chain_output(s, batch), batch, at(s, head_at_));
+    if (!s.has_gradient) parts_->head.gradient_after_loss(c, p, chain_output(s, batch), data_of(s, batch), at(s, head_at_));
     s.has_gradient = true;
   }
   static void tell(const std::vector<parameter>& parameters, const ready_reference& ready) {
@@ -241,7 +245,7 @@ class stage {
   void nothing(view<T, space> gradient, const pass& how, const ready_reference& ready) const {
     for (std::size_t i = blocks_.size(); i-- > 0;) {
       const auto& block = parts_->layout[blocks_[i]];
-      if (!how.accumulate) std::fill_n(gradient.data() + block.offset, block.count, T(0));
+      if (!how.accumulate) op::do_zero(parts_->engine, gradient.data() + block.offset, block.count);
       ready(blocks_[i]);
     }
   }

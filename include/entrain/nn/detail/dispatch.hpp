@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
 #include <entrain/core/loss.hpp>
 #include <entrain/nn/ops.hpp>
 
@@ -9,6 +13,19 @@
 // point of instantiation: also one that a header declares later (nn/host.hpp, device/).
 
 namespace entrain::nn::op {
+
+// Copies and zeroes in the order of the engine's work.
+template <class Engine, class T>
+void do_copy(const Engine& engine, const T* from, T* to, std::size_t count) {
+  if (count == 0 || from == nullptr || to == nullptr || from == to) return;
+  if constexpr (Engine::space::host_accessible) std::memcpy(to, from, count * sizeof(T));
+  else engine.copy(from, to, count);
+}
+template <class Engine, class T>
+void do_zero(const Engine& engine, T* to, std::size_t count) {
+  if constexpr (Engine::space::host_accessible) std::fill_n(to, count, T(0));
+  else engine.zero(to, count);
+}
 
 template <class Engine, class Op, class... Pointers>
 void do_run(const Engine& engine, const Op& operation, Pointers... pointers) {

@@ -31,7 +31,7 @@ void add_scaled(T factor, const T* from, T* to, std::size_t n) {
 }  // namespace detail
 
 template <class T>
-void forward(const engine::reference&, const causal_attention& op, const T* qkv, T* out, T* log_sum_exp, T* workspace) {
+void forward(const engine::reference&, const causal_attention& op, const T* qkv, T* out, statistic<T>* log_sum_exp, T* workspace) {
   const std::size_t width = op.width(), stride = 3 * width, d = op.head_width;
   const T scale = T(1) / std::sqrt(T(d));
   T* score = workspace;
@@ -53,7 +53,7 @@ void forward(const engine::reference&, const causal_attention& op, const T* qkv,
 }
 
 template <class T>
-void backward(const engine::reference&, const causal_attention& op, const T* qkv, const T* out, const T* log_sum_exp, const T* dout,
+void backward(const engine::reference&, const causal_attention& op, const T* qkv, const T* out, const statistic<T>* log_sum_exp, const T* dout,
               T* dqkv, T*) {
   const std::size_t width = op.width(), stride = 3 * width, d = op.head_width;
   const T scale = T(1) / std::sqrt(T(d));

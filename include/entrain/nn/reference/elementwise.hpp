@@ -14,6 +14,11 @@
 
 namespace entrain::nn::ops {
 
+template <class A, class B>
+void run(const engine::reference&, const convert& op, const A* in, B* out) {
+  for (std::size_t i = 0; i < op.count; ++i) out[i] = B(in[i]);
+}
+
 namespace detail {
 
 template <class T>

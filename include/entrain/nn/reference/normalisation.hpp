@@ -15,8 +15,8 @@
 namespace entrain::nn::ops {
 
 template <class T>
-void forward(const engine::reference&, const layer_norm& op, const T* in, const T* gain, const T* bias, T* out, T* mean,
-             T* inverse_deviation) {
+void forward(const engine::reference&, const layer_norm& op, const T* in, const T* gain, const T* bias, T* out, statistic<T>* mean,
+             statistic<T>* inverse_deviation) {
   for (std::size_t r = 0; r < op.rows; ++r) {
     const T* x = in + r * op.width;
     T* y = out + r * op.width;
@@ -25,14 +25,14 @@ void forward(const engine::reference&, const layer_norm& op, const T* in, const 
     const double m = sum / double(op.width);
     for (std::size_t j = 0; j < op.width; ++j) squares += (double(x[j]) - m) * (double(x[j]) - m);
     const double inverse = 1.0 / std::sqrt(squares / double(op.width) + double(op.epsilon));
-    mean[r] = T(m);
-    inverse_deviation[r] = T(inverse);
+    mean[r] = statistic<T>(m);
+    inverse_deviation[r] = statistic<T>(inverse);
     for (std::size_t j = 0; j < op.width; ++j) y[j] = T((double(x[j]) - m) * inverse) * gain[j] + bias[j];
   }
 }
 
 template <class T>
-void backward_input(const engine::reference&, const layer_norm& op, const T* in, const T* gain, const T* mean, const T* inverse_deviation,
+void backward_input(const engine::reference&, const layer_norm& op, const T* in, const T* gain, const statistic<T>* mean, const statistic<T>* inverse_deviation,
                     const T* dout, T* din) {
   for (std::size_t r = 0; r < op.rows; ++r) {
     const T *x = in + r * op.width, *dy = dout + r * op.width;
@@ -51,7 +51,7 @@ void backward_input(const engine::reference&, const layer_norm& op, const T* in,
 }
 
 template <class T>
-void backward_parameters(const engine::reference&, const layer_norm& op, const T* in, const T* mean, const T* inverse_deviation,
+void backward_parameters(const engine::reference&, const layer_norm& op, const T* in, const statistic<T>* mean, const statistic<T>* inverse_deviation,
                          const T* dout, T* dgain, T* dbias) {
   if (!op.accumulate) std::fill_n(dgain, op.width, T(0)), std::fill_n(dbias, op.width, T(0));
   for (std::size_t r = 0; r < op.rows; ++r) {
