@@ -142,6 +142,44 @@ TEST_CASE("what was sent and what was not are the sum of the velocities", "[comp
   CHECK(missing(momentum_correction{compress::top_k{.ratio = 0.02}}) > 1e-3);  // masks forget velocity on purpose
 }
 
+// random_k and chain select, too, though what travels is not sparse.
+TEST_CASE("masks reach every compressor that selects, and are refused where nothing is selected", "[compress]") {
+  const std::size_t n = 60;
+  const auto masked_right = [&](const auto& c, std::size_t sent_each) {
+    using C = std::decay_t<decltype(c)>;
+    auto state = c.template make_state<double>(n);
+    std::vector<double> u(n), v(n);
+    for (std::uint64_t step = 0; step < 20; ++step) {
+      auto g = sparse::gaussian<double>(n, step);
+      for (std::size_t i = 0; i < n; ++i) u[i] = 0.9 * u[i] + g[i], v[i] += u[i];
+      std::vector<compress::wire_of<C, double>> wire(c.template wire_count<double>(n));
+      const compress::context where{.seed = 3, .step = step, .block = 1, .rank = 2};
+      wire.resize(compress::encoded(c, state, where, std::span<double>(g), std::span(wire)));
+      std::vector<double> decoded(n);
+      c.decode_add(where, std::span<const compress::wire_of<C, double>>(wire), std::span<double>(decoded), 1.0);
+      std::size_t sent = 0;
+      for (std::size_t i = 0; i < n; ++i)
+        if (decoded[i] != 0) v[i] -= decoded[i], ++sent, u[i] = sent_each < n ? 0 : u[i];
+      if (sent != sent_each) return false;
+      for (std::size_t i = 0; i < n; ++i)
+        if (std::abs(state.velocity[i] - u[i]) > 1e-12 || std::abs(state.unsent[i] - v[i]) > 1e-12) return false;
+    }
+    return true;
+  };
+  using namespace compress;
+  CHECK(masked_right(momentum_correction{top_k{.ratio = 0.1}}, 6));
+  CHECK(masked_right(momentum_correction{random_k{.ratio = 0.1}}, 6));
+  CHECK(masked_right(momentum_correction{random_k{.ratio = 1}}, n));  // nothing is left out: nothing is masked
+  CHECK(masked_right(momentum_correction{chain{top_k{.ratio = 0.1}, cast<bfloat16>{}}}, 6));
+  CHECK(masked_right(momentum_correction{chain{top_k{.ratio = 0.1}, cast<bfloat16>{}}, {.mask = true}}, 6));
+
+  CHECK_THROWS_AS((momentum_correction{cast<bfloat16>{}, {.mask = true}}.make_state<float>(10)), usage_error);
+  CHECK_NOTHROW(momentum_correction{cast<bfloat16>{}, {.mask = false}}.make_state<float>(10));
+  CHECK_NOTHROW(momentum_correction{cast<bfloat16>{}}.make_state<float>(10));
+  CHECK_NOTHROW(momentum_correction{none{}, {.mask = true}}.make_state<float>(10));  // momentum SGD, as with everything sent
+  CHECK(describe(momentum_correction{cast<bfloat16>{}}).find("mask no") != std::string::npos);
+}
+
 TEST_CASE("momentum correction is a value, and says what it keeps", "[compress]") {
   const momentum_correction a{compress::top_k{.ratio = 0.02}, {.momentum = 0.5}};
   CHECK(a == momentum_correction{compress::top_k{.ratio = 0.02}, {.momentum = 0.5}});

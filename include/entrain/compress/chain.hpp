@@ -142,7 +142,7 @@ struct chain {
   static_assert(!Indices::ascending || is_ascending<Sparsifier>,
                 "compress::delta_indices needs ascending indices, which this sparsifier does not give: use compress::packed_indices in its place");
   static constexpr payload_kind payload = payload_kind::gatherable;
-  static constexpr bool variable = true;
+  static constexpr bool variable = true, selects = true;
   template <class T>
   using wire_type = std::uint8_t;
 

@@ -32,7 +32,7 @@
 //
 // Optional: `positional` (wire element i encodes value i alone, wire_count(n) == n: what is sharded where it lies needs
 // this), `lossless` (true: decode(encode(x)) == x), `unbiased` (its mean over the random numbers is the input), `variable`,
-// `ascending`, `direction` (what arrives is a direction and no sum: it is applied as if it were the mean gradient),
+// `ascending`, `selects` (it picks out values and leaves others behind: any sparse payload does), `direction` (what arrives is a direction and no sum: it is applied as if it were the mean gradient),
 // `after_exchange(state, context, values)` (called with the settled sum, which it may change), `double contraction(block)` (the
 // stated delta: E|x - decode(encode(x))|^2 <= (1 - delta) |x|^2). State belongs to the block: grouping blocks into other buckets
 // changes nothing. Values are sums over this rank's samples; residuals are in that unit.
@@ -163,6 +163,13 @@ inline constexpr bool keeps_residual = [] {
   if constexpr (requires { C::keeps_residual; }) return bool(C::keeps_residual);
   else if constexpr (requires(const C& c) { c.inner; }) return keeps_residual<decltype(C::inner)>;
   else return false;
+}();
+// It picks out values and leaves the others behind, whatever form they travel in.
+template <class C>
+inline constexpr bool selects = [] {
+  if constexpr (requires { C::selects; }) return bool(C::selects);
+  else if constexpr (requires(const C& c) { c.inner; }) return selects<decltype(C::inner)>;
+  else return C::payload == payload_kind::sparse;
 }();
 template <class C>
 inline constexpr bool has_momentum = [] {

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
 #include <entrain/compress/concepts.hpp>
 #include <entrain/core/config.hpp>
 #include <entrain/core/describe.hpp>
+#include <entrain/core/error.hpp>
 #include <entrain/core/memory.hpp>
 
 // Momentum before compression (Lin, Han, Mao, Wang, Dally, "Deep gradient compression", ICLR 2018, section 3.1): each rank
@@ -17,8 +20,10 @@
 //   u = momentum * u + g;   v = v + u (nesterov: v + g + momentum * u);   send C(v);   v = v - sent;   u = 0 where sent (mask)
 //
 // With the momentum in the optimizer a value that is sent late would arrive without the velocity that it should have given meanwhile.
-// Factor masking stops old velocity from pushing on in a direction whose gradient has just been delivered. It needs a sparse payload, and
-// applies only where something was left out: with everything sent this is momentum SGD, bit for bit, as with compress::none inside.
+// Factor masking stops old velocity from pushing on in a direction whose gradient has just been delivered. It applies only where something
+// was left out: with everything sent this is momentum SGD, bit for bit, as with compress::none inside. Where selected values travel in
+// another form than as (index, value) pairs (random_k, chain), those count as sent that are not decoded as 0. A quantiser sends every
+// value, so that there is nothing to mask: to ask for it is a usage_error.
 //
 // Payload, wire, bias: the inner compressor's. Memory: u and v, two values a parameter; u alone around a lossless compressor.
 // Cost: one pass over g, u and v, and the inner compressor's.
@@ -32,7 +37,7 @@ namespace entrain::compress {
 struct momentum_options {
   double momentum = 0.9;
   bool nesterov = false;
-  bool mask = true;
+  std::optional<bool> mask = {};  // unset: where the compressor selects values
   friend bool operator==(const momentum_options&, const momentum_options&) = default;
 };
 
@@ -71,8 +76,13 @@ struct momentum_correction {
 
   template <class T>
   std::size_t wire_count(const block& b) const { return inner.template wire_count<T>(b); }
+  bool masks() const { return selects<Inner> && options.mask.value_or(true); }
   template <class T>
   state<T> make_state(const block& b) const {
+    if constexpr (!selects<Inner> && !is_lossless<Inner>)
+      if (options.mask.value_or(false))
+        throw usage_error("compress::momentum_correction", "a mask is asked for, and this compressor leaves no value out that would be told from those it sends",
+                          "a sparsifier such as compress::top_k, or no mask", entrain::describe(inner));
     return {buffer<T>(b.count), buffer<T>(is_lossless<Inner> ? 0 : b.count), inner.template make_state<T>(b)};
   }
 
@@ -98,9 +108,16 @@ struct momentum_correction {
       }
       const std::size_t filled = encoded(inner, s.inner, where, values, wire);
       const std::span<const wire_type<T>> sent = wire.first(filled);
+      if constexpr (selects<Inner> && payload != payload_kind::sparse)
+        if (masks()) {
+          std::fill(values.begin(), values.end(), T(0));
+          inner.decode_add(where, sent, values, T(1));
+          mask_decoded(x, u, v, n);
+          return filled;
+        }
       inner.decode_add(where, sent, s.unsent.span(), T(-1));
       if constexpr (payload == payload_kind::sparse)
-        if (options.mask && filled < n)
+        if (masks() && filled < n)
           for (const auto& entry : sent) u[entry.index] = T(0);
       return filled;
     }
@@ -113,9 +130,19 @@ struct momentum_correction {
 
   std::string describe() const {
     return "momentum_correction{" + entrain::describe(inner) + ", " +
-           describe_members("", "momentum", options.momentum, "nesterov", options.nesterov, "mask", options.mask) + "}";
+           describe_members("", "momentum", options.momentum, "nesterov", options.nesterov, "mask", masks()) + "}";
   }
   friend bool operator==(const momentum_correction&, const momentum_correction&) = default;
+
+ private:
+  // Takes what was decoded, x, from v; u ends where that is anything, if elsewhere something was left.
+  template <class T>
+  static void mask_decoded(const T* x, T* u, T* v, std::size_t n) {
+    std::size_t left_out = 0;
+    for (std::size_t i = 0; i < n; ++i) left_out += x[i] == T(0) && v[i] != T(0), v[i] -= x[i];
+    if (left_out == 0) return;
+    for (std::size_t i = 0; i < n; ++i) u[i] = x[i] == T(0) ? u[i] : T(0);
+  }
 };
 
 }  // namespace entrain::compress

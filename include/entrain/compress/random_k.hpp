@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -9,6 +10,7 @@
 #include <entrain/core/describe.hpp>
 #include <entrain/core/philox.hpp>
 #include <entrain/compress/concepts.hpp>
+#include <entrain/compress/detail/prefetch.hpp>
 #include <entrain/compress/detail/random_bits.hpp>
 #include <entrain/compress/detail/select.hpp>
 
@@ -33,7 +35,7 @@ template <bool Scaled>
 struct basic_random_k {
   using slot_type = slot::compression;
   static constexpr payload_kind payload = payload_kind::summable;
-  static constexpr bool unbiased = Scaled, shared_seed = true;
+  static constexpr bool unbiased = Scaled, shared_seed = true, selects = true;
   template <class T>
   using wire_type = T;
 
@@ -51,33 +53,56 @@ struct basic_random_k {
 
   template <class T>
   void encode(no_state&, const context& where, std::span<T> values, std::span<T> wire) const {
-    for_each_index(where, values.size(), wire.size(), [&](std::size_t j, std::size_t i) { wire[j] = values[i]; });
+    const T* const from = values.data();
+    T* const out = wire.data();
+    for_each_index(where, values.size(), wire.size(), [=](std::size_t i) { detail::prefetch_to_read(from + i); },
+                   [=](std::size_t j, std::size_t i) { out[j] = from[i]; });
   }
 
   template <class T>
   void decode_add(const context& where, std::span<const T> wire, std::span<T> values, T scale) const {
     const T factor = Scaled && !wire.empty() ? T(scale * T(double(values.size()) / double(wire.size()))) : scale;
-    for_each_index(where, values.size(), wire.size(), [&](std::size_t j, std::size_t i) { values[i] += factor * wire[j]; });
+    const T* const in = wire.data();
+    T* const to = values.data();
+    for_each_index(where, values.size(), wire.size(), [=](std::size_t i) { detail::prefetch_to_write(to + i); },
+                   [=](std::size_t j, std::size_t i) { to[i] += factor * in[j]; });
   }
 
   // Calls f(j, index) for j < k; the same on all ranks.
   template <class F>
   static void for_each_index(const context& where, std::size_t n, std::size_t k, F&& f) {
+    for_each_index(where, n, k, [](std::size_t) {}, f);
+  }
+
+  // The same, and calls soon(index) some 64 indices before f(j, index), for what takes its time to come.
+  template <class Soon, class F>
+  static void for_each_index(const context& where, std::size_t n, std::size_t k, Soon&& soon, F&& f) {
     if (k == 0) return;
     constexpr std::uint32_t shared = 4095;  // the last number of a rank's stream: every rank takes this one
     const random_stream stream(where.seed, purpose::compress, where.block * 4096 + shared, where.step);
     const detail::random_words words(stream);
     const std::size_t whole = n / k, longer = n % k;
     std::size_t at = stream.bits64(2) % n, carry = 0;  // the arc's first index; the first `longer` of each k carries are longer
-    for (std::size_t j = 0; j < k; ++j) {
+    constexpr std::size_t ahead = 64;
+    std::size_t indices[ahead];
+    const auto next = [&](std::size_t j) {
       carry += longer;
       const std::size_t length = whole + (carry >= k);
       carry -= carry >= k ? k : 0;
-      const std::size_t i = at + std::size_t((std::uint64_t(words[std::uint32_t(j)]) * length) >> 32);
-      f(j, i < n ? i : i - n);
+      const std::size_t turned = at + std::size_t((std::uint64_t(words[std::uint32_t(j)]) * length) >> 32), i = turned < n ? turned : turned - n;
       at += length;
       at -= at >= n ? n : 0;
+      soon(i);
+      return i;
+    };
+    const std::size_t first = std::min(k, ahead);
+    for (std::size_t j = 0; j < first; ++j) indices[j] = next(j);
+    for (std::size_t j = 0; j + first < k; ++j) {
+      const std::size_t i = indices[j % ahead];
+      indices[j % ahead] = next(j + first);
+      f(j, i);
     }
+    for (std::size_t j = k - first; j < k; ++j) f(j, indices[j % ahead]);
   }
 
   std::string describe() const { return describe_members(Scaled ? "unbiased_random_k" : "random_k", "ratio", ratio); }
