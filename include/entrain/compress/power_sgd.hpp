@@ -81,20 +81,22 @@ struct power_sgd {
       if (r == 0) std::copy(values.begin(), values.end(), wire.begin());
       else std::copy(summed.begin(), summed.end(), values.begin());
     } else if (r == 0) {
-      T* const m = values.data();
-      add(m, s.residual.data(), T(1), values.size());
       for (std::size_t k = 0; k < s.rank; ++k) {
         const auto q = s.q.span().subspan(k * s.columns, s.columns);
         if (std::all_of(q.begin(), q.end(), [](T v) { return v == T(0); })) seed(s, where, k);  // a direction that was not needed
       }
-      for (std::size_t i = 0; i < s.rows; ++i)
-        for (std::size_t k = 0; k < s.rank; ++k) wire[k * s.rows + i] = dot(m + i * s.columns, s.q.data() + k * s.columns, s.columns);
+      for (std::size_t i = 0; i < s.rows; ++i) {  // row by row, so that each stays in the cache
+        T* const row = values.data() + i * s.columns;
+        add(row, s.residual.data() + i * s.columns, T(1), s.columns);
+        in_groups(s.rank, [&]<std::size_t K>(std::size_t k) { dots<K>(row, s.q.data() + k * s.columns, s.columns, wire.data() + k * s.rows + i, s.rows); });
+      }
     } else {
       std::copy(summed.begin(), summed.end(), s.p.begin());
       orthonormalise(s);
       std::fill(wire.begin(), wire.end(), T(0));
-      for (std::size_t i = 0; i < s.rows; ++i)
-        for (std::size_t k = 0; k < s.rank; ++k) add(wire.data() + k * s.columns, values.data() + i * s.columns, s.p[k * s.rows + i], s.columns);
+      in_groups(s.rows, [&]<std::size_t K>(std::size_t i) {
+        for (std::size_t k = 0; k < s.rank; ++k) add_all<K>(wire.data() + k * s.columns, values.data() + i * s.columns, s.p.data() + k * s.rows + i, 1, s.columns);
+      });
     }
   }
 
@@ -106,7 +108,7 @@ struct power_sgd {
       T *const row = values.data() + i * s.columns, *const left = s.residual.data() + i * s.columns;
       std::copy_n(row, s.columns, left);
       std::fill_n(row, s.columns, T(0));
-      for (std::size_t k = 0; k < s.rank; ++k) add(row, s.q.data() + k * s.columns, s.p[k * s.rows + i], s.columns);
+      in_groups(s.rank, [&]<std::size_t K>(std::size_t k) { add_all<K>(row, s.q.data() + k * s.columns, s.p.data() + k * s.rows + i, s.rows, s.columns); });
       add(left, row, T(-1) / T(where.ranks), s.columns);
     }
     // Only the span of Q matters to the next step: lengths of one keep its products in range.
@@ -114,8 +116,9 @@ struct power_sgd {
       const std::span<T> column = s.q.span().subspan(k * s.columns, s.columns);
       double squares = 0;
       for (const T v : column) squares += double(v) * double(v);
+      const double length = std::sqrt(squares);
       if (squares > 0)
-        for (T& v : column) v = T(double(v) / std::sqrt(squares));
+        for (T& v : column) v = T(double(v) / length);
     }
   }
 
@@ -130,17 +133,41 @@ struct power_sgd {
     for (std::size_t j = 0; j < s.columns; ++j) s.q[k * s.columns + j] = T(random.normal(k * s.columns + j));
   }
 
-  template <class T>
-  static T dot(const T* x, const T* y, std::size_t n) {
+  // Calls f.operator()<K>(first) for groups of K = 4 and then 1: four rows or columns at once are read and kept in registers together.
+  template <class F>
+  static void in_groups(std::size_t n, F&& f) {
+    std::size_t i = 0;
+    for (; i + 4 <= n; i += 4) f.template operator()<4>(i);
+    for (; i < n; ++i) f.template operator()<1>(i);
+  }
+
+  // out[k stride] = x y_k for K vectors y_k, one behind another.
+  template <std::size_t K, class T>
+  static void dots(const T* x, const T* y, std::size_t n, T* out, std::size_t stride) {
     constexpr std::size_t lanes = 32;  // sums of their own, so that the loop vectorises without leave to reorder
-    T partial[lanes] = {};
+    T partial[K][lanes] = {};
     std::size_t i = 0;
     for (; i + lanes <= n; i += lanes)
-      for (std::size_t j = 0; j < lanes; ++j) partial[j] += x[i + j] * y[i + j];
-    for (std::size_t j = 0; i + j < n; ++j) partial[j] += x[i + j] * y[i + j];
-    for (std::size_t half = lanes / 2; half > 0; half /= 2)
-      for (std::size_t j = 0; j < half; ++j) partial[j] += partial[j + half];
-    return partial[0];
+      for (std::size_t k = 0; k < K; ++k)
+        for (std::size_t j = 0; j < lanes; ++j) partial[k][j] += x[i + j] * y[k * n + i + j];
+    for (std::size_t k = 0; k < K; ++k) {
+      for (std::size_t j = 0; i + j < n; ++j) partial[k][j] += x[i + j] * y[k * n + i + j];
+      for (std::size_t half = lanes / 2; half > 0; half /= 2)
+        for (std::size_t j = 0; j < half; ++j) partial[k][j] += partial[k][j + half];
+      out[k * stride] = partial[k][0];
+    }
+  }
+  // y += a_k x_k, one after another, for K vectors x_k one behind another and factors a_k `stride` apart.
+  template <std::size_t K, class T>
+  static void add_all(T* y, const T* x, const T* factors, std::size_t stride, std::size_t n) {
+    T a[K];
+    for (std::size_t k = 0; k < K; ++k) a[k] = factors[k * stride];
+    ENTRAIN_VECTORISE
+    for (std::size_t i = 0; i < n; ++i) {
+      T sum = y[i];
+      for (std::size_t k = 0; k < K; ++k) sum += a[k] * x[k * n + i];
+      y[i] = sum;
+    }
   }
   template <class T>
   static void add(T* y, const T* x, T a, std::size_t n) {
