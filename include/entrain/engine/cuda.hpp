@@ -11,6 +11,7 @@
 #include <entrain/core/describe.hpp>
 #include <entrain/core/policy.hpp>
 #include <entrain/engine/cuda/context.hpp>
+#include <entrain/engine/cuda/event.hpp>
 #include <entrain/engine/cuda/space.hpp>
 
 // NVIDIA GPUs. Named as a policy, in a file that nvcc compiles and that includes the kernels:
@@ -27,6 +28,8 @@ namespace entrain::engine {
 class cuda_queue {
  public:
   using space = cuda_space;
+  using staging_space = pinned_space;  // host memory that copies reach without a detour
+  using event = cuda_event;
   static constexpr std::string_view name = "cuda";
 
   cuda_queue(std::shared_ptr<const cuda_context> context, bool tensor_float) : context_(std::move(context)), stream_(context_->compute()), tensor_float_(tensor_float) {}
@@ -39,6 +42,10 @@ class cuda_queue {
     other.stream_ = stream;
     return other;
   }
+  // The queue of the exchange: what it is given runs beside the arithmetic.
+  cuda_queue beside() const { return on(context_->exchange()); }
+  void mark(cuda_event& here) const { here.record(stream_); }
+  void await(const cuda_event& there) const { there.hold(stream_); }
   void wait() const { cuda_check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
 
   // Copies of `count` elements between any spaces, in the order of the stream. From or to pageable memory the call may wait.

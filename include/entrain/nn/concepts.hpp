@@ -4,9 +4,11 @@
 #include <concepts>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 #include <entrain/core/layout.hpp>
 #include <entrain/core/loss.hpp>
+#include <entrain/core/memory.hpp>
 #include <entrain/core/policy.hpp>
 #include <entrain/nn/pass.hpp>
 
@@ -47,9 +49,21 @@ concept has_layout = requires(const M& m) {
 template <class M>
 concept has_initialise = has_value_type<M> && requires(M& m, std::span<typename M::value_type> p) { m.initialise(p, std::uint64_t{}); };
 
+// Where a model's parameters lie: host memory unless it says `using space = ...;`.
+template <class M>
+struct space_of { using type = host_space; };
+template <class M>
+  requires requires { typename M::space; }
+struct space_of<M> { using type = typename M::space; };
+template <class M>
+inline constexpr bool on_host = space_of<M>::type::host_accessible;
+
+template <class T, class M>
+using memory_of = std::conditional_t<on_host<M>, std::span<T>, view<T, typename space_of<M>::type>>;
+
 template <class M>
 concept has_loss_and_gradient = has_value_type<M> && has_batch_type<M> &&
-    requires(M& m, std::span<const typename M::value_type> p, const typename M::batch_type& batch, std::span<typename M::value_type> g) {
+    requires(M& m, memory_of<const typename M::value_type, M> p, const typename M::batch_type& batch, memory_of<typename M::value_type, M> g) {
       { m.loss_and_gradient(p, batch, g) } -> std::same_as<loss_sum>;
     };
 
@@ -58,7 +72,7 @@ concept differentiable = has_layout<M> && has_initialise<M> && has_loss_and_grad
 
 template <class M>
 concept layered = differentiable<M> &&
-    requires(M& m, std::span<const typename M::value_type> p, const typename M::batch_type& batch, std::span<typename M::value_type> g, const pass& how) {
+    requires(M& m, memory_of<const typename M::value_type, M> p, const typename M::batch_type& batch, memory_of<typename M::value_type, M> g, const pass& how) {
       { m.loss_and_gradient(p, batch, g, how, [](std::size_t) {}) } -> std::same_as<loss_sum>;
     };
 

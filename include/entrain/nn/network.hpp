@@ -36,6 +36,7 @@ class network {
         whole_(parts_, 0, parts_->units(), 1) {}
 
   const parameter_layout& layout() const { return parts_->layout; }
+  const Engine& engine() const { return parts_->engine; }
 
   // First values, the same on every rank; what lies between the blocks becomes zero.
   void initialise(std::span<T> parameters, std::uint64_t seed) const { fill(parameters, seed); }
