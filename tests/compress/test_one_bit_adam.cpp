@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include <entrain/compress/exact_momentum.hpp>
 #include <entrain/compress/one_bit_momentum.hpp>
 #include <entrain/compress/sign.hpp>
 #include <entrain/compress/two_phase.hpp>
@@ -267,6 +268,7 @@ TEST_CASE("bytes of 1-bit Adam's two phases", "[compress]") {
 
 TEMPLATE_TEST_CASE("the momentum by one bit keeps the laws", "[compress]", float, double) {
   testing::check_compressor<TestType>(compress::one_bit_momentum{});
+  testing::check_compressor<TestType>(compress::exact_momentum{.freeze_after = 2});
   testing::check_compressor<TestType>(compress::one_bit_momentum{.freeze_after = 0});
   testing::check_compressor<TestType>(compress::one_bit_momentum{.freeze_after = 2});  // nothing ever had a gradient
 }

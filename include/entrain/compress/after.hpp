@@ -22,6 +22,7 @@ namespace entrain::compress {
 template <class C>
 struct after {
   using slot_type = slot::compression;
+  static constexpr bool delivers_momentum = compress::delivers_momentum<C>();  // once it does not travel densely any more
   std::uint64_t steps;
   C compressor;
 

@@ -66,6 +66,15 @@ void add_changes(const C& c, std::vector<std::uint64_t>& steps) {
   }
 }
 
+// For optimizers with `takes_momentum`: what every block becomes is the momentum, not the gradient.
+template <class C>
+constexpr bool delivers_momentum() {
+  if constexpr (requires { C::delivers_momentum; }) return bool(C::delivers_momentum);
+  else if constexpr (chooser<C>)
+    return []<class... Each>(std::type_identity<std::tuple<Each...>>) { return (delivers_momentum<Each>() && ...); }(std::type_identity<decltype(std::declval<const C&>().choices())>{});
+  else return false;
+}
+
 // What is chosen somewhere in it is a matter of measurement. Rules (per_layer.hpp) say it as choosers do.
 template <class C>
 constexpr bool is_measured() {

@@ -15,6 +15,7 @@
 #include <entrain/compress/dragonn.hpp>
 #include <entrain/compress/elias_qsgd.hpp>
 #include <entrain/compress/error_feedback.hpp>
+#include <entrain/compress/exact_momentum.hpp>
 #include <entrain/compress/jointspar.hpp>
 #include <entrain/compress/majority_vote.hpp>
 #include <entrain/compress/measure.hpp>

@@ -28,7 +28,8 @@
 //
 //   sum of z_i without residuals = new m + change of all workers' residuals + change of the owners' residuals
 //
-// Use one_bit_momentum_of(optimizer), which takes beta1 and freeze_after from optim::one_bit_adam. Batches must have the same number of
+// Use one_bit_momentum_of(optimizer), which takes beta1 and freeze_after from optim::one_bit_adam. Blocks that are to travel exactly need
+// exact_momentum_of(optimizer) (compress/exact_momentum.hpp), not compress::none. Batches must have the same number of
 // samples in every step, since m is a sum over samples as gradients are.
 //
 // A sign is never zero. So a value whose gradient was zero in all dense steps (an embedding that no sample uses, for which the optimizer
@@ -42,7 +43,7 @@ namespace entrain::compress {
 struct one_bit_momentum {
   using slot_type = slot::compression;
   static constexpr payload_kind payload = payload_kind::two_phase;
-  static constexpr bool has_momentum = true;
+  static constexpr bool has_momentum = true, delivers_momentum = true;
   template <class T>
   using wire_type = std::uint8_t;
 

@@ -19,7 +19,7 @@
 //
 //   x -= rate * m / (sqrt(v) + epsilon)
 //
-// The two belong together and are typed once:
+// The two belong together (the trainer refuses others) and are typed once:
 //
 //   const optim::one_bit_adam optimizer{.learning_rate = 1e-3, .freeze_after = 200};
 //   trainer run{model, world, optimizer, compress::one_bit_momentum_of(optimizer)};
@@ -36,6 +36,7 @@ struct one_bit_adam {
   using slot_type = slot::optimizer;
   static constexpr std::array<std::string_view, 2> fields{"first_moment", "second_moment"};
   static constexpr bool elementwise = true;
+  static constexpr bool takes_momentum = true;  // once frozen: what is exchanged must then be the momentum
 
   double learning_rate = 1e-3;
   double beta1 = 0.9;

@@ -106,6 +106,7 @@ class exchange {
     return end;
   }
   const std::vector<bucket>& buckets() const { return buckets_; }
+  const Compression& compression() const { return compression_; }
 
   // The leaf that carries each block, phase by phase: what the policy has chosen, and the same again from a checkpoint where its
   // choices were a matter of measurement. Other choices than before make everything anew, states too.

@@ -18,6 +18,7 @@
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/exchange.hpp>
 #include <entrain/parallel/metrics.hpp>
+#include <entrain/parallel/momentum.hpp>
 #include <entrain/parallel/plan.hpp>
 #include <entrain/parallel/state_transfer.hpp>
 #include <entrain/parallel/update.hpp>
@@ -32,12 +33,6 @@ namespace entrain::parallel {
 
 template <class Setup, class Placement>
 using exchange_of = exchange<typename Setup::value_type, typename Setup::communicator, typename Setup::compressor, Placement>;
-
-// Some compressor of the policy accumulates momentum before it encodes.
-template <class Compression>
-constexpr bool brings_momentum() {
-  return []<class... C>(std::type_identity<std::tuple<C...>>) { return (compress::has_momentum<C> || ...); }(std::type_identity<compress::leaves_of<Compression>>{});
-}
 
 template <class Setup, class Placement, class Exchange = exchange_of<Setup, Placement>>
 class synchronous_replica {
@@ -65,9 +60,8 @@ class synchronous_replica {
         gradient_(exchange_.arena_size()),
         metrics_(comm),
         gathers_(is_sharded ? exchange_.buckets().size() : 0) {
-    if constexpr (brings_momentum<compressor_type>() && requires { { optimizer.momentum } -> std::convertible_to<double>; })
-      if (optimizer.momentum != 0)
-        throw usage_error("trainer", "momentum twice: the compressor has it already", "an optimizer with a momentum of 0", entrain::detail::text(optimizer.momentum));
+    check_momentum<compressor_type>(optimizer);
+    if constexpr (requires { exchange_.compression(); }) check_same_momentum(optimizer, exchange_.compression());
   }
 
   const parameter_layout& layout() const { return layout_; }

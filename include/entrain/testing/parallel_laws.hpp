@@ -11,6 +11,8 @@
 #include <entrain/comm/collectives.hpp>
 #include <entrain/comm/self.hpp>
 #include <entrain/compress/concepts.hpp>
+#include <entrain/compress/exact_momentum.hpp>
+#include <entrain/compress/none.hpp>
 #include <entrain/core/error.hpp>
 #include <entrain/monitor/record.hpp>
 #include <entrain/parallel/plan.hpp>
@@ -78,7 +80,11 @@ void check_training(Communicator& comm, const Model& model, const Dataset& datas
   together.assemble_parameters();
   const std::span<const T> reached = together.parameters();
 
-  trainer alone{model, optimizer, number_format, monitor::record{alone_events}};
+  const auto uncompressed = [&] {
+    if constexpr (requires { requires Optimizer::takes_momentum; }) return compress::exact_momentum_of(optimizer);
+    else return compress::none{};
+  };
+  trainer alone{model, optimizer, uncompressed(), number_format, monitor::record{alone_events}};
   alone.fit(dataset, options);
 
   if constexpr (compress::is_lossless<Compression>) {

@@ -141,6 +141,16 @@ struct explain_members {
   [[no_unique_address]] explain_compression<compressor, T> compressor_;
 };
 
+// An optimizer that takes the momentum from the exchange, and compressors that bring it, need each other.
+template <class Chosen>
+constexpr bool momentum_travels() {
+  if constexpr (requires { requires Chosen::optimizer::takes_momentum; })
+    static_assert(compress::delivers_momentum<typename Chosen::compressor>(),
+                  "after its first steps optim::one_bit_adam takes what is exchanged for the momentum, of every block: pass compress::one_bit_momentum_of(optimizer), and in compress::per_layer give "
+                  "blocks that are to travel exactly compress::exact_momentum_of(optimizer)");
+  return true;
+}
+
 // Instantiated when something is wrong: one of its static_asserts fires.
 template <class... P>
 constexpr bool explain() {

@@ -63,6 +63,7 @@ class composed_trainer<true, P...> {
   using communicator_type = typename choice::communicator;
   using setup = parallel::setup<model_type, typename choice::optimizer, communicator_type, typename choice::compressor>;
   static_assert(choice::parallelism::template check<setup>());
+  static_assert(momentum_travels<choice>());
   using replica_type = typename choice::parallelism::template replica<setup>;
 
   // Allocates everything a step needs, gives parameters their first values and compares the plan over all ranks: ranks

@@ -3,12 +3,15 @@
 // The slots of a trainer: one policy for each question, and every argument a policy.
 #include <entrain/comm/self.hpp>
 #include <entrain/compress/error_feedback.hpp>
+#include <entrain/compress/exact_momentum.hpp>
 #include <entrain/compress/none.hpp>
+#include <entrain/compress/one_bit_momentum.hpp>
 #include <entrain/compress/per_layer.hpp>
 #include <entrain/compress/top_k.hpp>
 #include <entrain/nn/host.hpp>
 #include <entrain/nn/mlp.hpp>
 #include <entrain/optim/adamw.hpp>
+#include <entrain/optim/one_bit_adam.hpp>
 #include <entrain/optim/sgd.hpp>
 #include <entrain/parallel/pipeline.hpp>
 #include <entrain/parallel/reproducible.hpp>
@@ -71,8 +74,23 @@ void meet() { en::trainer run{en::test::line<double>{}, en::optim::sgd{}}; }
 void meet() { en::trainer run{en::nn::mlp{.inputs = 4, .hidden = {8}, .outputs = 2}, en::optim::sgd{}, en::compress::top_k{}, en::parallel::pipeline<>{}}; }
 #endif
 
+#if defined(CASE_one_bit_adam_alone)
+// expect: after its first steps optim::one_bit_adam takes what is exchanged for the momentum, of every block: pass compress::one_bit_momentum_of(optimizer), and in compress::per_layer give blocks that are to travel exactly compress::exact_momentum_of(optimizer)
+void meet() { en::trainer run{en::test::line<float>{}, en::optim::one_bit_adam{}}; }
+#endif
+
+#if defined(CASE_one_bit_adam_with_dense_blocks)
+// expect: after its first steps optim::one_bit_adam takes what is exchanged for the momentum, of every block: pass compress::one_bit_momentum_of(optimizer), and in compress::per_layer give blocks that are to travel exactly compress::exact_momentum_of(optimizer)
+void meet() {
+  const en::optim::one_bit_adam adam;
+  en::trainer run{en::test::line<float>{}, adam, en::compress::per_layer{en::compress::rule{en::compress::one_bit_momentum_of(adam), {.matrices = true}}, en::compress::none{}}};
+}
+#endif
+
 // A trainer that fits, in any order of its arguments.
 void any_order() {
   en::trainer a{en::test::line<float>{}, en::optim::sgd{}, en::parallel::sharded{}};
   en::trainer b{en::parallel::sharded{}, en::optim::sgd{}, en::test::line<float>{}};
+  const en::optim::one_bit_adam adam;
+  en::trainer c{en::test::line<float>{}, adam, en::compress::per_layer{en::compress::rule{en::compress::one_bit_momentum_of(adam), {.matrices = true}}, en::compress::exact_momentum_of(adam)}};
 }
