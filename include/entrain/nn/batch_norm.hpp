@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-
 #include <entrain/core/describe.hpp>
 #include <entrain/nn/layer.hpp>
 #include <entrain/nn/reference.hpp>
@@ -23,7 +21,7 @@ class batch_norm_layer : public layer_base {
     parameters = {b.add(prefix + "weight", {channels_}, block_kind::vector), b.add(prefix + "bias", {channels_}, block_kind::vector),
                   b.add(prefix + "running_mean", {channels_}, block_kind::statistic),
                   b.add(prefix + "running_var", {channels_}, block_kind::statistic)};
-    saved = 2 * channels_;
+    saved = 2 * channels_ * ops::elements_a_statistic<T>;
     workspace = channels_;
     cost = 8.0 * double(in_size);
   }
@@ -41,9 +39,9 @@ class batch_norm_layer : public layer_base {
   void forward(const Call& c, const T* p, const T* in, T* out, T* memory) const {
     if (c.rows == 0) return;
     const T *gain = p + parameters[0].offset, *bias = p + parameters[1].offset;
-    if (c.how.training) return op::do_forward(c.engine, operation(c), in, gain, bias, out, memory, memory + channels_);
+    if (c.how.training) return op::do_forward(c.engine, operation(c), in, gain, bias, out, means(memory), means(memory) + channels_);
     const T *mean = p + parameters[2].offset, *variance = p + parameters[3].offset;
-    for (std::size_t i = 0; i < channels_; ++i) c.workspace[i] = T(1) / std::sqrt(variance[i] + T(epsilon_));
+    op::do_run(c.engine, ops::inverse_deviation{channels_, epsilon_}, variance, c.workspace);
     const T* inverse_deviation = c.workspace;
     op::do_forward_with(c.engine, operation(c), in, gain, bias, out, mean, inverse_deviation);
   }
@@ -51,26 +49,23 @@ class batch_norm_layer : public layer_base {
   template <class Call>
   void backward_input(const Call& c, const T* p, const kept<T>& k, const T* dout, T* din) const {
     require_training(c);
-    const T *mean = k.saved, *inverse_deviation = k.saved + channels_;
+    const statistic *mean = means(k.saved), *inverse_deviation = mean + channels_;
     op::do_backward_input(c.engine, operation(c), k.in, p + parameters[0].offset, mean, inverse_deviation, dout, din);
   }
 
   template <class Call>
   void backward_parameters(const Call& c, const T*, const kept<T>& k, const T* dout, T* g) const {
     require_training(c);
-    const T *mean = k.saved, *inverse_deviation = k.saved + channels_;
+    const statistic *mean = means(k.saved), *inverse_deviation = mean + channels_;
     op::do_backward_parameters(c.engine, operation(c), k.in, mean, inverse_deviation, dout, g + parameters[0].offset,
                                g + parameters[1].offset);
-    const double count = double(c.rows * spatial_), unbias = count / std::max(count - 1, 1.0);
-    T *sum_mean = g + parameters[2].offset, *sum_variance = g + parameters[3].offset;
-    for (std::size_t i = 0; i < channels_; ++i) {
-      const double variance = std::max(0.0, 1.0 / (double(inverse_deviation[i]) * double(inverse_deviation[i])) - double(epsilon_));
-      sum_mean[i] = T(double(c.rows) * double(mean[i])) + (c.accumulate ? sum_mean[i] : T(0));
-      sum_variance[i] = T(double(c.rows) * variance * unbias) + (c.accumulate ? sum_variance[i] : T(0));
-    }
+    op::do_run(c.engine, ops::observed_statistics{c.rows, channels_, spatial_, epsilon_, c.accumulate}, mean, inverse_deviation, g + parameters[2].offset,
+               g + parameters[3].offset);
   }
 
  private:
+  using statistic = ops::statistic<T>;
+  static statistic* means(T* memory) { return reinterpret_cast<statistic*>(memory); }
   template <class Call>
   ops::batch_norm operation(const Call& c) const {
     return {c.rows, channels_, spatial_, epsilon_, c.accumulate};

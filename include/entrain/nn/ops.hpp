@@ -66,7 +66,15 @@ struct layer_norm { std::size_t rows = 0, width = 0; float epsilon = 1e-5f; bool
 // forward_with(engine, batch_norm, in, gain, bias, out, mean, inverse_deviation)                  uses the given ones
 // backward_input(engine, batch_norm, in, gain, mean, inverse_deviation, dout, din)
 // backward_parameters(engine, batch_norm, in, mean, inverse_deviation, dout, dgain, dbias)
+// Given statistics may be of any type; what the forward pass computes is of type statistic<T>.
 struct batch_norm { std::size_t samples = 0, channels = 0, spatial = 0; float epsilon = 1e-5f; bool accumulate = true; };
+
+// out[i] = 1 / sqrt(variance[i] + epsilon). run(engine, inverse_deviation, const T* variance, T* out)
+struct inverse_deviation { std::size_t count = 0; float epsilon = 1e-5f; };
+
+// What a batch says of the running values, weighted by its samples: sum_mean (+)= samples * mean, sum_variance (+)= samples * unbiased
+// variance. run(engine, observed_statistics, const statistic<T>* mean, const statistic<T>* inverse_deviation, T* sum_mean, T* sum_variance)
+struct observed_statistics { std::size_t samples = 0, channels = 0, spatial = 0; float epsilon = 1e-5f; bool accumulate = true; };
 
 // Sum of the rows' negative log-likelihoods; a row with a negative target is not counted.
 // forward(engine, softmax_cross_entropy, const T* logits, const int32_t* targets) -> loss_sum

@@ -64,20 +64,20 @@ void backward_parameters(const engine::reference&, const layer_norm& op, const T
 }
 
 // out = gain * (in - mean) * inverse_deviation + bias with statistics that are given.
-template <class T>
-void forward_with(const engine::reference&, const batch_norm& op, const T* in, const T* gain, const T* bias, T* out, const T* mean,
-                  const T* inverse_deviation) {
+template <class T, class S>
+void forward_with(const engine::reference&, const batch_norm& op, const T* in, const T* gain, const T* bias, T* out, const S* mean,
+                  const S* inverse_deviation) {
   for (std::size_t s = 0; s < op.samples; ++s)
     for (std::size_t c = 0; c < op.channels; ++c) {
       const std::size_t first = (s * op.channels + c) * op.spatial;
-      const T scale = gain[c] * inverse_deviation[c], centre = mean[c], shift = bias[c];
-      for (std::size_t i = first; i < first + op.spatial; ++i) out[i] = (in[i] - centre) * scale + shift;
+      const S scale = S(gain[c]) * inverse_deviation[c], centre = mean[c], shift = S(bias[c]);
+      for (std::size_t i = first; i < first + op.spatial; ++i) out[i] = T((S(in[i]) - centre) * scale + shift);
     }
 }
 
 template <class T>
-void forward(const engine::reference& e, const batch_norm& op, const T* in, const T* gain, const T* bias, T* out, T* mean,
-             T* inverse_deviation) {
+void forward(const engine::reference& e, const batch_norm& op, const T* in, const T* gain, const T* bias, T* out, statistic<T>* mean,
+             statistic<T>* inverse_deviation) {
   const double count = double(op.samples * op.spatial);
   for (std::size_t c = 0; c < op.channels; ++c) {
     double sum = 0, squares = 0;
@@ -89,14 +89,14 @@ void forward(const engine::reference& e, const batch_norm& op, const T* in, cons
         const double d = double(in[(s * op.channels + c) * op.spatial + i]) - m;
         squares += d * d;
       }
-    mean[c] = T(m);
-    inverse_deviation[c] = T(1.0 / std::sqrt((count > 0 ? squares / count : 0) + double(op.epsilon)));
+    mean[c] = statistic<T>(m);
+    inverse_deviation[c] = statistic<T>(1.0 / std::sqrt((count > 0 ? squares / count : 0) + double(op.epsilon)));
   }
-  forward_with(e, op, in, gain, bias, out, static_cast<const T*>(mean), static_cast<const T*>(inverse_deviation));
+  forward_with(e, op, in, gain, bias, out, static_cast<const statistic<T>*>(mean), static_cast<const statistic<T>*>(inverse_deviation));
 }
 
 template <class T>
-void backward_input(const engine::reference&, const batch_norm& op, const T* in, const T* gain, const T* mean, const T* inverse_deviation,
+void backward_input(const engine::reference&, const batch_norm& op, const T* in, const T* gain, const statistic<T>* mean, const statistic<T>* inverse_deviation,
                     const T* dout, T* din) {
   const double count = double(op.samples * op.spatial);
   for (std::size_t c = 0; c < op.channels; ++c) {
@@ -115,7 +115,7 @@ void backward_input(const engine::reference&, const batch_norm& op, const T* in,
 }
 
 template <class T>
-void backward_parameters(const engine::reference&, const batch_norm& op, const T* in, const T* mean, const T* inverse_deviation,
+void backward_parameters(const engine::reference&, const batch_norm& op, const T* in, const statistic<T>* mean, const statistic<T>* inverse_deviation,
                          const T* dout, T* dgain, T* dbias) {
   for (std::size_t c = 0; c < op.channels; ++c) {
     double gain = 0, bias = 0;
@@ -126,6 +126,21 @@ void backward_parameters(const engine::reference&, const batch_norm& op, const T
       }
     dgain[c] = T(gain) + (op.accumulate ? dgain[c] : T(0));
     dbias[c] = T(bias) + (op.accumulate ? dbias[c] : T(0));
+  }
+}
+
+template <class T>
+void run(const engine::reference&, const inverse_deviation& op, const T* variance, T* out) {
+  for (std::size_t i = 0; i < op.count; ++i) out[i] = T(1) / T(std::sqrt(variance[i] + T(op.epsilon)));
+}
+
+template <class T>
+void run(const engine::reference&, const observed_statistics& op, const statistic<T>* mean, const statistic<T>* inverse, T* sum_mean, T* sum_variance) {
+  const double count = double(op.samples * op.spatial), unbias = count / std::max(count - 1, 1.0);
+  for (std::size_t i = 0; i < op.channels; ++i) {
+    const double variance = std::max(0.0, 1.0 / (double(inverse[i]) * double(inverse[i])) - double(op.epsilon));
+    sum_mean[i] = T(double(op.samples) * double(mean[i])) + (op.accumulate ? sum_mean[i] : T(0));
+    sum_variance[i] = T(double(op.samples) * variance * unbias) + (op.accumulate ? sum_variance[i] : T(0));
   }
 }
 
