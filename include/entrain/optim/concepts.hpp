@@ -22,6 +22,10 @@
 //     at any boundary.
 //  5. learning_rate_at(step) is the rate used at a step (from 0); it is what monitors show.
 //  6. clip_norm(): the global gradient norm above which gradients are scaled down; 0 never asks for the norm.
+//  7. owns_communication (optional): true where the optimizer says what travels in which step. In place of update() it then has
+//     averages_gradient(step), synchronises(step), rate_factor(step), check() and the parts of a step, average(), advance() and move():
+//     see optim/zero_one_adam.hpp for what they do, and parallel/local_steps.hpp, which calls them. It has two fields, of which ranks
+//     keep a share of the first, and the same of the second.
 //
 // The optimizer is stateless and the same object serves every block; calls for different blocks may come in any order,
 // as their exchanges finish.
@@ -56,8 +60,29 @@ concept says_elementwise = requires {
   { O::elementwise } -> std::convertible_to<bool>;
 };
 
+// Says itself what travels in which step.
+template <class O>
+inline constexpr bool owns_communication = [] {
+  if constexpr (requires { O::owns_communication; }) return bool(O::owns_communication);
+  else return false;
+}();
+
 template <class O, class T>
-concept optimizer = policy_for<O, slot::optimizer> && has_fields<O> && has_update<O, T> && has_learning_rate<O> && says_elementwise<O>;
+concept has_local_steps = requires(const O& o, std::uint64_t step, double d, block_kind kind, const T* from, T* to, std::size_t n) {
+  { o.averages_gradient(step) } -> std::convertible_to<bool>;
+  { o.synchronises(step) } -> std::convertible_to<bool>;
+  { o.rate_factor(step) } -> std::convertible_to<double>;
+  o.check();
+  o.average(d, d, from, to, to, n);
+  o.advance(d, d, from, to, to, n);
+  o.move(step, d, kind, d, from, from, from, to, n);
+};
+
+template <class O, class T>
+concept updates_parameters = has_update<O, T> || (owns_communication<O> && has_local_steps<O, T>);
+
+template <class O, class T>
+concept optimizer = policy_for<O, slot::optimizer> && has_fields<O> && updates_parameters<O, T> && has_learning_rate<O> && says_elementwise<O>;
 
 template <class O>
 double clip_norm_of(const O& o) {

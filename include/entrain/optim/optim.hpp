@@ -8,3 +8,4 @@
 #include <entrain/optim/one_bit_adam.hpp>
 #include <entrain/optim/schedule.hpp>
 #include <entrain/optim/sgd.hpp>
+#include <entrain/optim/zero_one_adam.hpp>

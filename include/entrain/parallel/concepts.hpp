@@ -30,6 +30,9 @@
 //   plan(global batch, step)        every collective and message of that step, in order (plan.hpp)
 //   save(sink), load(source)        collective: parameters, optimizer state and compressor state by name
 //
+// Optional: `static constexpr bool local_steps = true` in the policy: it takes optimizers that own their communication
+// (optim::zero_one_adam), for which it has a replica of their own.
+//
 // `step` divides once: gradients, losses and counts travel as sums, and the reciprocal of the global count is part of the
 // scale that the optimizer applies.
 
@@ -51,6 +54,12 @@ struct step_report {
   double compute_seconds = 0;   // forward, backward and update
   double learning_rate = 0;
 };
+
+template <class P>
+inline constexpr bool takes_local_steps = [] {
+  if constexpr (requires { P::local_steps; }) return bool(P::local_steps);
+  else return false;
+}();
 
 template <class P>
 concept parallel_policy = policy_for<P, slot::parallelism>;

@@ -6,7 +6,9 @@
 
 #include <entrain/core/describe.hpp>
 #include <entrain/core/placement.hpp>
+#include <entrain/optim/concepts.hpp>
 #include <entrain/parallel/concepts.hpp>
+#include <entrain/parallel/local_steps.hpp>
 #include <entrain/parallel/synchronous.hpp>
 
 // Data parallelism: every rank computes on its part of the batch, gradients are summed over all ranks, and every rank
@@ -14,18 +16,24 @@
 //
 // Any compressor. Bytes a rank and step: the compressor's wire_count for every block, and 32 for the metrics.
 // Memory: parameters, gradients and optimizer state whole on every rank.
+//
+// An optimizer that owns its communication (optim::zero_one_adam) decides what travels in which step: parallel/local_steps.hpp.
 
 namespace entrain::parallel {
 
 struct data {
   using slot_type = slot::parallelism;
   static constexpr std::string_view name = "data";
+  static constexpr bool local_steps = true;  // takes optimizers that own their communication
 
   std::size_t bucket_bytes = std::size_t(4) << 20;  // gradient bytes that travel together
   std::size_t accumulate = 1;                       // micro-batches a step: activations of one at a time
 
   template <class Setup>
-  static constexpr bool check() { return true; }
+  static constexpr bool check() {
+    if constexpr (optim::owns_communication<typename Setup::optimizer>) return check_local_steps<Setup>();
+    else return true;
+  }
 
   template <class Setup>
   struct replica : synchronous_replica<Setup, replicated> {
@@ -33,6 +41,13 @@ struct data {
         : synchronous_replica<Setup, replicated>(p.accumulate, model, optimizer, comm, [&](const parameter_layout& layout) {
             return exchange_of<Setup, replicated>(layout, comm, compressor, p.bucket_bytes, !Setup::optimizer::elementwise);
           }) {}
+  };
+
+  template <class Setup>
+    requires optim::owns_communication<typename Setup::optimizer>
+  struct replica<Setup> : local_steps_replica<Setup> {
+    replica(const data& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm, const typename Setup::compressor& compressor)
+        : local_steps_replica<Setup>(p.accumulate, p.bucket_bytes, model, optimizer, comm, compressor) {}
   };
 
   std::string describe() const { return describe_members("data", "bucket_bytes", bucket_bytes, "accumulate", accumulate); }

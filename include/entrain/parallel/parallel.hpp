@@ -3,6 +3,7 @@
 
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/data.hpp>
+#include <entrain/parallel/local_steps.hpp>
 #include <entrain/parallel/pipeline.hpp>
 #include <entrain/parallel/reproducible.hpp>
 #include <entrain/parallel/schedule.hpp>

@@ -15,12 +15,13 @@
 #include <entrain/core/memory.hpp>
 #include <entrain/nn/concepts.hpp>
 #include <entrain/optim/concepts.hpp>
+#include <entrain/parallel/backward.hpp>
+#include <entrain/parallel/compression_state.hpp>
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/exchange.hpp>
 #include <entrain/parallel/metrics.hpp>
 #include <entrain/parallel/momentum.hpp>
 #include <entrain/parallel/plan.hpp>
-#include <entrain/parallel/state_transfer.hpp>
 #include <entrain/parallel/update.hpp>
 
 // The replica of data parallelism: every rank holds the whole model and a part of the batch; gradients are summed while
@@ -90,15 +91,7 @@ class synchronous_replica {
     return report;
   }
 
-  loss_sum loss(const batch_type& batch) {
-    const std::span<const T> p = parameters();
-    if constexpr (requires { model_.loss(p, batch); }) {
-      return model_.loss(p, batch);
-    } else {
-      std::fill(gradient_.begin(), gradient_.end(), T(0));
-      return model_.loss_and_gradient(p, batch, gradient_.span().first(layout_.size()));
-    }
-  }
+  loss_sum loss(const batch_type& batch) { return loss_only(model_, std::span<const T>(parameters()), batch, gradient_.span().first(layout_.size())); }
 
   parallel::plan plan(std::size_t /*global_batch*/ = 0, std::uint64_t step = 0) const {
     parallel::plan p;
@@ -130,12 +123,7 @@ class synchronous_replica {
       for (const auto& block : layout_.blocks()) sink("parameters." + block.name, std::span<const T>(parameters_.span().subspan(block.offset, block.count)), block.dims);
     for (std::size_t f = 0; f < state_.field_count; ++f)
       if (state_.needs(f)) save_field(f, sink);
-    if constexpr (keeps_choices)
-      if (comm_.rank() == 0) sink("compression.choices", std::span<const std::uint64_t>(exchange_.choices()), choices_shape());
-    exchange_.for_each_state([&](std::size_t block, std::size_t leaf, auto& state) {
-      row_saver<communicator_type, std::remove_reference_t<Sink>> rows{comm_, sink, compression_name(block, leaf)};
-      state.visit(rows);
-    });
+    save_compression<compressor_type>(exchange_, layout_, comm_, sink);
   }
 
   template <class Source>
@@ -143,40 +131,10 @@ class synchronous_replica {
     for (const auto& block : layout_.blocks()) source.read("parameters." + block.name, parameters_.span().subspan(block.offset, block.count));
     for (std::size_t f = 0; f < state_.field_count; ++f)
       if (state_.needs(f)) load_field(f, source);
-    if constexpr (keeps_choices)
-      if (source.contains("compression.choices")) load_choices(source);
-    exchange_.for_each_state([&](std::size_t block, std::size_t leaf, auto& state) {
-      row_loader<communicator_type, std::remove_reference_t<Source>> rows{comm_, source, compression_name(block, leaf)};
-      state.visit(rows);
-    });
+    load_compression<compressor_type>(exchange_, layout_, comm_, source);
   }
 
  private:
-  static constexpr bool keeps_choices = [] {
-    if constexpr (requires { Exchange::keeps_choices; }) return Exchange::keeps_choices;
-    else return false;
-  }();
-  shape choices_shape() const {
-    const std::size_t blocks = layout_.blocks().size();
-    return {blocks == 0 ? 0 : exchange_.choices().size() / blocks, blocks};
-  }
-  template <class Source>
-  void load_choices(Source& source) {
-    const shape found = source.shape_of("compression.choices");
-    if (found != choices_shape()) throw file_error("checkpoint", "'compression.choices' is of another compression policy or model", to_string(choices_shape()), to_string(found));
-    std::vector<std::uint64_t> chosen(exchange_.choices().size());
-    source.read("compression.choices", std::span<std::uint64_t>(chosen));
-    for (const auto leaf : chosen)
-      if (leaf >= compress::leaf_count<compressor_type>)
-        throw file_error("checkpoint", "'compression.choices' names a compressor that the policy does not have", "below " + std::to_string(compress::leaf_count<compressor_type>), std::to_string(leaf));
-    exchange_.choose(std::move(chosen));
-  }
-
-  std::string compression_name(std::size_t block, [[maybe_unused]] std::size_t leaf) const {
-    if constexpr (compress::chooser<compressor_type>) return "compression." + std::to_string(leaf) + "." + layout_[block].name;
-    else return "compression." + layout_[block].name;
-  }
-
   loss_sum backward(const batch_type& batch, const nn::pass& how) {
     if constexpr (fixed_shards) {
       const std::size_t shards = exchange_.shards_here();
@@ -210,22 +168,11 @@ class synchronous_replica {
     return total;
   }
 
-  // A layered model reports its blocks on the way; for any other all are ready at the end.
   loss_sum backward_once(const batch_type& batch, nn::pass how, bool first, bool last) {
-    const std::span<const T> p = parameters();
-    const std::span<T> g = gradient_.span().first(layout_.size());
     how.accumulate = !first;
-    if constexpr (nn::layered<model_type>) {
-      return model_.loss_and_gradient(p, batch, g, how, [&](std::size_t block) {
-        if (last) exchange_.ready(block, gradient_.span());
-      });
-    } else {
-      if (first) std::fill(gradient_.begin(), gradient_.end(), T(0));
-      const loss_sum result = model_.loss_and_gradient(p, batch, g);
-      if (last)
-        for (std::size_t i = layout_.blocks().size(); i-- > 0;) exchange_.ready(i, gradient_.span());
-      return result;
-    }
+    return backward_pass(model_, layout_, std::span<const T>(parameters()), batch, gradient_.span().first(layout_.size()), how, [&](std::size_t block) {
+      if (last) exchange_.ready(block, gradient_.span());
+    });
   }
 
   void start_statistics() {

@@ -53,7 +53,7 @@ std::vector<T> optimizer_sample(std::size_t n, std::uint32_t stream) {
 }  // namespace detail
 
 template <class T = float, class O>
-  requires optim::optimizer<O, T>
+  requires optim::optimizer<O, T> && optim::has_update<O, T>
 void check_optimizer(const O& rule) {
   constexpr std::size_t n = 103;
   const auto start = detail::optimizer_sample<T>(n, 1), g = detail::optimizer_sample<T>(n, 2);

@@ -6,6 +6,7 @@
 #include <entrain/core/policy.hpp>
 #include <entrain/nn/concepts.hpp>
 #include <entrain/optim/concepts.hpp>
+#include <entrain/parallel/concepts.hpp>
 #include <entrain/trainer/composition.hpp>
 
 // Why a set of arguments makes no trainer, one plain sentence for each reason (tests/structure/wording holds them to it).
@@ -40,6 +41,9 @@ struct chosen {
   using parallelism = policy_of<slot::parallelism, P...>;
 };
 
+template <class Chosen>
+inline constexpr bool optimizer_meets_parallelism = !optim::owns_communication<typename Chosen::optimizer> || parallel::takes_local_steps<typename Chosen::parallelism>;
+
 template <class... P>
 constexpr bool members_fit() {
   if constexpr (!shape_is_right<P...>) {
@@ -49,7 +53,7 @@ constexpr bool members_fit() {
     if constexpr (!nn::differentiable<typename c::model> || !comm::communicator<typename c::communicator>) return false;
     else
       return std::same_as<typename c::model::value_type, typename c::value_type> && optim::optimizer<typename c::optimizer, typename c::value_type> &&
-             compress::compression<typename c::compressor, typename c::value_type>;
+             compress::compression<typename c::compressor, typename c::value_type> && optimizer_meets_parallelism<c>;
   }
 }
 
@@ -136,8 +140,10 @@ struct explain_members {
                 "an optimizer needs a line 'static constexpr std::array<std::string_view, N> fields{...};': the names of its state arrays (N may be 0)");
   static_assert(optim::says_elementwise<optimizer>, "an optimizer needs a line 'static constexpr bool elementwise = true;' (false when an update looks at other elements)");
   static_assert(optim::has_learning_rate<optimizer>, "an optimizer needs 'double learning_rate_at(std::uint64_t step) const'");
-  static_assert(!optim::has_fields<optimizer> || optim::has_update<optimizer, T>,
+  static_assert(!optim::has_fields<optimizer> || optim::updates_parameters<optimizer, T>,
                 "an optimizer needs 'template <class T> void update(const optim::update_context&, T* parameters, const T* gradient, std::array<T*, N> state, std::size_t n) const'");
+  static_assert(optimizer_meets_parallelism<Chosen>,
+                "this optimizer owns its communication and takes steps of its own on every rank: use it with parallel::data, or use optim::adamw with this parallel policy");
   [[no_unique_address]] explain_compression<compressor, T> compressor_;
 };
 
