@@ -57,6 +57,8 @@ void resumes(const C& c, const Optimizer& optimizer = {.learning_rate = 0.05, .m
 
 TEST_CASE("compressors of several phases train alike on all ranks", "[compress]") {
   on_threads(compress::power_sgd{.rank = 1, .minimum_gain = 1});
+  on_threads(compress::shared_terngrad{});
+  CHECK_NOTHROW(comm::run_ranks(9, [&](comm::threads& world) { test::check_compression(world, compress::shared_terngrad{}); }));  // sums in whole bytes
   on_threads(compress::two_phase{compress::sign{}});
   on_threads(compress::majority_vote{.momentum = 0.9});
   on_threads(compress::per_layer{compress::rule{compress::power_sgd{.rank = 2, .minimum_gain = 1}, {.matrices = true}}, compress::two_phase{compress::sign{}}});

@@ -31,6 +31,7 @@
 #include <entrain/compress/sampled_top_k.hpp>
 #include <entrain/compress/scaled.hpp>
 #include <entrain/compress/selective.hpp>
+#include <entrain/compress/shared_terngrad.hpp>
 #include <entrain/compress/sign.hpp>
 #include <entrain/compress/sketch.hpp>
 #include <entrain/compress/sketched_sgd.hpp>

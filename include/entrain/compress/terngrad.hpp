@@ -24,7 +24,7 @@
 //
 // Pitfalls: one large value makes all others noise: clip. The bias of clipping does not average out over steps or ranks. The
 // threshold follows the values, so their unit (a sum over samples) does not matter. The paper's scale that is shared by the
-// workers, with integer sums, is not here: it wants a maximum over ranks first.
+// workers, with integer sums, is compress/shared_terngrad.hpp.
 
 namespace entrain::compress {
 
