@@ -41,28 +41,27 @@ struct natural {
     const detail::random_words random(where);
     const T* in = values.data();
     std::uint8_t* out = wire.data();
-    const std::uint32_t n = std::uint32_t(values.size());
-    ENTRAIN_VECTORISE
-    for (std::uint32_t i = 0; i < n; ++i) {
-      const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(float(in[i])) & 0x7fffffffu;
-      const std::uint32_t exponent = (magnitude + (random[i] >> 9)) >> 23;
-      out[i] = std::uint8_t(exponent < 254 ? exponent : 254);
-    }
-    detail::pack_signs(in, values.size(), out + n);
+    detail::for_each_chunk(values.size(), [=, n = values.size()](std::size_t first, std::size_t count) {
+      const detail::random_words words = random;  // a copy, in registers: stores of bytes might change what a reference refers to
+      const T* v = in + first;
+      std::uint8_t* exponents = out + first;
+      const std::uint32_t at = std::uint32_t(first), size = std::uint32_t(count);
+      ENTRAIN_VECTORISE
+      for (std::uint32_t i = 0; i < size; ++i) {
+        const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(float(v[i])) & 0x7fffffffu;
+        const std::uint32_t exponent = (magnitude + (words[at + i] >> 9)) >> 23;
+        exponents[i] = std::uint8_t(exponent < 254 ? exponent : 254);
+      }
+      detail::pack_signs(v, count, out + n + first / 8);
+    });
   }
 
   template <class T>
   void decode_add(const context&, std::span<const std::uint8_t> wire, std::span<T> values, T scale) const {
     const std::uint8_t* exponents = wire.data();
-    const std::uint8_t* signs = exponents + values.size();
-    detail::for_each_chunk(values.size(), [&](std::size_t first, std::size_t count) {
-      T signed_scale[detail::bit_chunk] = {};
-      detail::add_signs(signs + first / 8, count, scale, T(-scale), signed_scale);
-      T* out = values.data() + first;
-      const std::uint8_t* code = exponents + first;
-      ENTRAIN_VECTORISE
-      for (std::size_t i = 0; i < count; ++i) out[i] += signed_scale[i] * T(std::bit_cast<float>(std::uint32_t(code[i]) << 23));
-    });
+    T* out = values.data();
+    detail::for_each_sign(exponents + values.size(), values.size(), scale, T(-scale),
+                          [=](std::size_t i, T signed_scale) { out[i] += signed_scale * T(std::bit_cast<float>(std::uint32_t(exponents[i]) << 23)); });
   }
 
   friend bool operator==(const natural&, const natural&) = default;

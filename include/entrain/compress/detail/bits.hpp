@@ -131,22 +131,28 @@ void pack_signs(const T* values, std::size_t n, std::uint8_t* out) {
   });
 }
 
-// out[i] += bit i ? minus : plus, chosen by arithmetic on the bits: a select here is not vectorised by every compiler.
-template <class T>
-void add_signs(const std::uint8_t* in, std::size_t n, T plus, T minus, T* out) {
+// Calls f(i, bit i ? minus : plus), chosen by arithmetic on the bits: a select here is not vectorised by every compiler.
+template <class T, class F>
+void for_each_sign(const std::uint8_t* in, std::size_t n, T plus, T minus, F&& f) {
   using word = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
   const word base = std::bit_cast<word>(plus), change = base ^ std::bit_cast<word>(minus);
-  const auto add = [=](std::uint8_t byte, std::size_t j) { return std::bit_cast<T>(base ^ (change & (word(0) - (word(byte) >> j & 1u)))); };
+  const auto of = [=](std::uint8_t byte, std::size_t j) { return std::bit_cast<T>(base ^ (change & (word(0) - (word(byte) >> j & 1u)))); };
   for_each_chunk(n, [&](std::size_t first, std::size_t count) {
     const std::uint8_t* bytes = in + first / 8;
     const std::size_t q = count / 8;
     for (std::size_t j = 0; j < 8; ++j) {
-      T* lane = out + first + j * q;
+      const std::size_t lane = first + j * q;
       ENTRAIN_VECTORISE
-      for (std::size_t g = 0; g < q; ++g) lane[g] += add(bytes[g], j);
+      for (std::size_t g = 0; g < q; ++g) f(lane + g, of(bytes[g], j));
     }
-    for (std::size_t j = 8 * q; j < count; ++j) out[first + j] += add(bytes[q], j % 8);
+    for (std::size_t j = 8 * q; j < count; ++j) f(first + j, of(bytes[q], j % 8));
   });
+}
+
+// out[i] += bit i ? minus : plus.
+template <class T>
+void add_signs(const std::uint8_t* in, std::size_t n, T plus, T minus, T* out) {
+  for_each_sign(in, n, plus, minus, [out](std::size_t i, T x) { out[i] += x; });
 }
 
 }  // namespace entrain::compress::detail

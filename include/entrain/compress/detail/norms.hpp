@@ -13,6 +13,14 @@
 
 namespace entrain::compress::detail {
 
+// f over 2 Half partial results, in a tree whose sizes the compiler knows: for short spans a loop over sizes would take most of the time.
+template <std::size_t Half, class T, class F>
+T folded(T* partial, F&& f) {
+  for (std::size_t j = 0; j < Half; ++j) partial[j] = f(partial[j], partial[j + Half]);
+  if constexpr (Half > 1) return folded<Half / 2>(partial, f);
+  else return partial[0];
+}
+
 template <class T, class F>
 double sum_of(const T* x, std::size_t n, F&& term) {
   constexpr std::size_t lanes = 32;
@@ -21,9 +29,7 @@ double sum_of(const T* x, std::size_t n, F&& term) {
   for (; i + lanes <= n; i += lanes)
     for (std::size_t j = 0; j < lanes; ++j) partial[j] += term(double(x[i + j]));
   for (std::size_t j = 0; i + j < n; ++j) partial[j] += term(double(x[i + j]));
-  for (std::size_t half = lanes / 2; half > 0; half /= 2)
-    for (std::size_t j = 0; j < half; ++j) partial[j] += partial[j + half];
-  return partial[0];
+  return folded<lanes / 2>(partial, [](double a, double b) { return a + b; });
 }
 
 template <class T>
@@ -45,9 +51,7 @@ T largest_magnitude(const T* x, std::size_t n) {
   for (; i + lanes <= n; i += lanes)
     for (std::size_t j = 0; j < lanes; ++j) partial[j] = larger(partial[j], std::abs(x[i + j]));
   for (std::size_t j = 0; i + j < n; ++j) partial[j] = larger(partial[j], std::abs(x[i + j]));
-  T most = 0;
-  for (const T p : partial) most = larger(most, p);
-  return most;
+  return folded<lanes / 2>(partial, larger);
 }
 
 // Whether a sum of squares of values of type T lost nothing to the ends of double's range.
