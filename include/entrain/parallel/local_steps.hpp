@@ -3,28 +3,26 @@
 
 #include <algorithm>
 #include <cmath>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
-#include <tuple>
 #include <type_traits>
 #include <vector>
 
 #include <entrain/comm/collectives.hpp>
-#include <entrain/compress/choices.hpp>
 #include <entrain/compress/none.hpp>
 #include <entrain/core/batch.hpp>
 #include <entrain/core/layout.hpp>
 #include <entrain/core/memory.hpp>
 #include <entrain/core/placement.hpp>
-#include <entrain/nn/concepts.hpp>
+#include <entrain/nn/pass.hpp>
 #include <entrain/optim/concepts.hpp>
 #include <entrain/parallel/backward.hpp>
 #include <entrain/parallel/compression_state.hpp>
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/exchange.hpp>
+#include <entrain/parallel/local_steps_check.hpp>
 #include <entrain/parallel/metrics.hpp>
 #include <entrain/parallel/plan.hpp>
 #include <entrain/parallel/update.hpp>
@@ -43,33 +41,6 @@
 // saved beside them. The parameters that a rank computes with between synchronisations are made from the two at the beginning of a step.
 
 namespace entrain::parallel {
-
-// Compressors whose decoded sum, with what they keep, is the sum that was sent: no directions, no momentum of their own, no block left out.
-template <class Compression, class T>
-constexpr bool takes_moves() {
-  return []<class... C>(std::type_identity<std::tuple<C...>>) {
-    return ((!compress::is_direction<C> && !compress::has_momentum<C> && !requires(const C& c, compress::state_of<C, T>& state) { c.active(state); }) && ...);
-  }(std::type_identity<compress::leaves_of<Compression>>{});
-}
-
-// Parameters are kept in the format that the model computes in.
-template <class Setup>
-constexpr bool keeps_what_it_computes_in() {
-  if constexpr (requires { typename Setup::kept_type; }) return std::same_as<typename Setup::kept_type, typename Setup::value_type>;
-  else return true;
-}
-
-template <class Setup>
-constexpr bool check_local_steps() {
-  static_assert(takes_moves<typename Setup::compressor, typename Setup::value_type>(),
-                "an optimizer that owns its communication sends what ranks have moved, of which the sum must arrive: use compress::two_phase{compress::sign{}} or another compressor "
-                "without momentum that sends every block and no mere direction");
-  static_assert(!optim::may_clip<typename Setup::optimizer>,
-                "an optimizer that owns its communication does not know the norm of the gradient over all ranks in most of its steps: use it without optim::clipped");
-  static_assert(nn::on_host<typename Setup::model>, "an optimizer that owns its communication takes its steps in host memory: use it with engine::host");
-  static_assert(keeps_what_it_computes_in<Setup>(), "an optimizer that owns its communication keeps parameters in the format that the model computes in: use precision::fp32 or precision::fp64");
-  return true;
-}
 
 template <class Setup>
 class local_steps_replica {

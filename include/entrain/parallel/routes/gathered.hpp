@@ -37,13 +37,15 @@ class gathered : public packed<T, Communicator, Compressor> {
     return messages_.size() - 1;
   }
   void begin_phase() { space_.begin_phase(); }
-  void allocate() { wire_ = buffer<wire_type>(space_.most()), gathered_ = buffer<wire_type>(space_.most() * this->ranks()); }
+  void allocate() {
+    wire_ = buffer<wire_type>(space_.most()), gathered_ = buffer<wire_type>(space_.most() * this->ranks());
+    place_.resize(this->layout_.blocks().size());
+  }
   void begin_step(std::size_t m) {
     std::size_t at = messages_[m].first;
     for (std::size_t b = 0; b < messages_[m].blocks.size(); ++b) {
       const std::size_t i = messages_[m].blocks[b];
       this->offset_[i] = at, at += capacity(i);
-      if (place_.empty()) place_.resize(this->layout_.blocks().size());
       place_[i] = {m, b};
     }
   }

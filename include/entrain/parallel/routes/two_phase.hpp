@@ -39,10 +39,10 @@ class two_phase : public packed<T, Communicator, Compressor> {
   void allocate() {
     out_ = buffer<wire_type>(space_.most()), in_ = buffer<wire_type>(space_.most());
     block_ = buffer<wire_type>(space_.most()), mine_ = buffer<wire_type>(space_.most() / this->ranks());
+    message_of_.resize(this->layout_.blocks().size());
   }
   void begin_step(std::size_t m) {  // where a block's parts begin within the part of the message, and its own wire
     std::size_t at = 0;
-    if (message_of_.empty()) message_of_.resize(this->layout_.blocks().size());
     for (const std::size_t i : messages_[m].blocks) this->offset_[i] = at, at += part_count(i), message_of_[i] = m;
   }
 
