@@ -15,6 +15,7 @@ using namespace entrain;
 TEST_CASE("compressed gradients travel over MPI", "[compress]") {
   auto& world = tests::world();
   CHECK_NOTHROW(test::check_compression(world, compress::qsgd{}));
+  CHECK_NOTHROW(test::check_compression(world, compress::shared_terngrad{}));  // sums of bytes
   CHECK_NOTHROW(test::check_compression(world, compress::error_feedback{compress::travel{compress::top_k{.ratio = 0.2}, compress::way::sparse}}));
   CHECK_NOTHROW(test::check_compression(world, compress::after{2, compress::per_layer{compress::rule{compress::error_feedback{compress::top_k{.ratio = 0.1}}, {.matrices = true}}, compress::none{}}}));
 }
