@@ -78,9 +78,9 @@ struct stochastic_cast {
   }
   static std::uint16_t round_to(float value, std::uint32_t random, std::type_identity<bfloat16>) {
     const auto word = std::bit_cast<std::uint32_t>(value);
-    const std::uint32_t up = (word + (random & 0xffffu)) >> 16;
-    const bool finite = (word & 0x7f800000u) != 0x7f800000u, overflow = (up & 0x7f80u) == 0x7f80u;
-    return std::uint16_t(!finite ? bfloat16::round(value) : overflow ? (word >> 16) : up);
+    const std::uint32_t cut = word >> 16, up = (word + (random & 0xffffu)) >> 16;
+    const std::uint32_t finite = (up & 0x7f80u) == 0x7f80u ? cut : up;  // what would become infinite stays what it is, as infinities do
+    return std::uint16_t((word & 0x7fffffffu) > 0x7f800000u ? cut | 0x40u : finite);
   }
   static auto rounded(float value, std::uint32_t random) { return round_to(value, random, std::type_identity<Wire>{}); }
 };

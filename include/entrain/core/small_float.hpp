@@ -50,12 +50,13 @@ struct small_format {
   }
 
   ENTRAIN_HOST_DEVICE static constexpr float to(storage bits) {
-    const std::uint32_t code = std::uint32_t(bits) & magnitudes, sign = (std::uint32_t(bits) & ~magnitudes) << sign_shift;
-    const std::uint32_t normal = (code << shift) + (std::uint32_t(127 - bias) << 23);
-    const std::uint32_t tiny = std::bit_cast<std::uint32_t>(float(std::int32_t(code)) * power(1 - bias - Fraction));
-    std::uint32_t word = either(code < (1u << Fraction), tiny, normal);
-    word = either(code > Largest, either(code == Largest + 1 && code != NotANumber, 0x7f800000u, 0x7fc00000u), word);
-    return std::bit_cast<float>(sign | word);
+    const std::uint32_t wide = std::uint32_t(std::int32_t(std::make_signed_t<storage>(bits)));  // the sign is at the top already
+    const std::uint32_t code = (wide << shift) & (magnitudes << shift);
+    const std::uint32_t normal = code + (std::uint32_t(127 - bias) << 23);
+    const std::uint32_t tiny = std::bit_cast<std::uint32_t>(float(std::int32_t(code)) * power(1 - bias - Fraction - shift));
+    constexpr std::uint32_t special = Largest + 1 == NotANumber ? 0x7fc00000u : 0x7f800000u;  // what makes a NaN, or an infinity of that without fraction
+    const std::uint32_t word = either(code < (1u << 23), tiny, normal) | (special & (0u - std::uint32_t(code > (Largest << shift))));
+    return std::bit_cast<float>((wide & 0x80000000u) | word);
   }
 };
 
