@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// entrain-test: emulated
 #include "../catch.hpp"
 
 #include <numeric>

@@ -19,7 +19,7 @@
 //   };
 //
 // Setup names the types that were chosen in the other slots: model (an instance), optimizer, communicator, compressor,
-// value_type. A replica offers
+// value_type, kept_type. A replica offers
 //
 //   replica(policy, model&, optimizer, communicator&, compressor)
 //   parameters()                    the arena, laid out as model.layout(); whole after assemble_parameters()
@@ -38,13 +38,14 @@
 
 namespace entrain::parallel {
 
-template <class Model, class Optimizer, class Communicator, class Compressor>
+template <class Model, class Optimizer, class Communicator, class Compressor, class Kept = typename Model::value_type>
 struct setup {
   using model = Model;
   using optimizer = Optimizer;
   using communicator = Communicator;
   using compressor = Compressor;
   using value_type = typename Model::value_type;
+  using kept_type = Kept;  // of parameters that are kept, updated and exchanged in more bits (precision::bf16_mixed)
 };
 
 struct step_report {

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <string>
 
 #include <entrain/core/describe.hpp>
 #include <entrain/core/placement.hpp>
+#include <entrain/nn/concepts.hpp>
 #include <entrain/optim/concepts.hpp>
 #include <entrain/parallel/concepts.hpp>
+#include <entrain/parallel/device_replica.hpp>
 #include <entrain/parallel/local_steps.hpp>
 #include <entrain/parallel/synchronous.hpp>
 
@@ -31,6 +34,10 @@ struct data {
 
   template <class Setup>
   static constexpr bool check() {
+    static_assert(!nn::on_host<typename Setup::model> || std::same_as<typename Setup::value_type, typename Setup::kept_type>,
+                  "mixed precision needs an engine that has it: pass engine::cuda{}, or precision::fp32 on the host");
+    static_assert(nn::on_host<typename Setup::model> || !optim::owns_communication<typename Setup::optimizer>,
+                  "an optimizer that owns its communication has no form for engine::cuda yet: use it on engine::host");
     if constexpr (optim::owns_communication<typename Setup::optimizer>) return check_local_steps<Setup>();
     else return true;
   }
@@ -44,7 +51,14 @@ struct data {
   };
 
   template <class Setup>
-    requires optim::owns_communication<typename Setup::optimizer>
+    requires(!nn::on_host<typename Setup::model>)
+  struct replica<Setup> : device_replica<Setup> {
+    replica(const data& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm, const typename Setup::compressor& compressor)
+        : device_replica<Setup>(p.accumulate, p.bucket_bytes, model, optimizer, comm, compressor) {}
+  };
+
+  template <class Setup>
+    requires(nn::on_host<typename Setup::model> && optim::owns_communication<typename Setup::optimizer>)
   struct replica<Setup> : local_steps_replica<Setup> {
     replica(const data& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm, const typename Setup::compressor& compressor)
         : local_steps_replica<Setup>(p.accumulate, p.bucket_bytes, model, optimizer, comm, compressor) {}

@@ -43,6 +43,7 @@ struct pipeline {
 
   template <class Setup>
   static constexpr bool check() {
+    static_assert(nn::on_host<typename Setup::model>, "parallel::pipeline has no form for engine::cuda yet: use parallel::data there, or engine::host");
     static_assert(nn::staged<typename Setup::model>,
                   "parallel::pipeline cuts the model between its layers and needs a staged model such as nn::gpt or nn::mlp: "
                   "a model that offers only its loss and gradient trains with parallel::data or parallel::sharded");

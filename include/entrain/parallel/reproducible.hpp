@@ -6,6 +6,7 @@
 
 #include <entrain/core/describe.hpp>
 #include <entrain/core/placement.hpp>
+#include <entrain/nn/concepts.hpp>
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/fixed_exchange.hpp>
 #include <entrain/parallel/synchronous.hpp>
@@ -29,6 +30,7 @@ struct reproducible {
 
   template <class Setup>
   static constexpr bool check() {
+    static_assert(nn::on_host<typename Setup::model>, "parallel::reproducible has no form for engine::cuda yet: use parallel::data there, or engine::host");
     static_assert(compress::is_identity<typename Setup::compressor>,
                   "parallel::reproducible cannot take a compressor, which encodes what a rank has and so depends on the number of ranks: "
                   "use compress::none here, or keep the compressor and use parallel::data");

@@ -7,6 +7,7 @@
 #include <entrain/compress/concepts.hpp>
 #include <entrain/core/describe.hpp>
 #include <entrain/core/placement.hpp>
+#include <entrain/nn/concepts.hpp>
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/synchronous.hpp>
 
@@ -30,6 +31,7 @@ struct sharded {
 
   template <class Setup>
   static constexpr bool check() {
+    static_assert(nn::on_host<typename Setup::model>, "parallel::sharded has no form for engine::cuda yet: use parallel::data there, or engine::host");
     static_assert(Setup::optimizer::elementwise,
                   "parallel::sharded cuts the optimizer state at any element and needs an optimizer with 'elementwise = true': "
                   "use optim::sgd or optim::adamw here, or keep the optimizer and use parallel::data");

@@ -13,6 +13,7 @@
 #include <entrain/core/fault.hpp>
 #include <entrain/core/policy.hpp>
 #include <entrain/engine/host.hpp>
+#include <entrain/engine/start.hpp>
 #include <entrain/nn/precision.hpp>
 #include <entrain/parallel/data.hpp>
 

@@ -32,9 +32,10 @@ inline constexpr bool shape_is_right = all_are_policies<P...> && slots_are_uniqu
 // The types behind the slots; only asked for when the shape is right.
 template <class... P>
 struct chosen {
-  using engine = policy_of<slot::engine, P...>;
+  using engine_policy = policy_of<slot::engine, P...>;
   using value_type = typename policy_of<slot::precision, P...>::value_type;
-  using model = typename instance_of<policy_of<slot::model, P...>, value_type, engine>::type;
+  using kept_type = typename precision::kept_type_of<policy_of<slot::precision, P...>>::type;
+  using model = typename instance_of<policy_of<slot::model, P...>, value_type, engine::running<engine_policy>>::type;
   using optimizer = policy_of<slot::optimizer, P...>;
   using communicator = policy_of<slot::communicator, P...>;
   using compressor = policy_of<slot::compression, P...>;
@@ -52,8 +53,8 @@ constexpr bool members_fit() {
     using c = chosen<P...>;
     if constexpr (!nn::differentiable<typename c::model> || !comm::communicator<typename c::communicator>) return false;
     else
-      return std::same_as<typename c::model::value_type, typename c::value_type> && optim::optimizer<typename c::optimizer, typename c::value_type> &&
-             compress::compression<typename c::compressor, typename c::value_type> && optimizer_meets_parallelism<c>;
+      return std::same_as<typename c::model::value_type, typename c::value_type> && optim::optimizer<typename c::optimizer, typename c::kept_type> &&
+             compress::compression<typename c::compressor, typename c::kept_type> && optimizer_meets_parallelism<c>;
   }
 }
 
@@ -124,6 +125,7 @@ template <class Chosen>
 struct explain_members {
   using model = typename Chosen::model;
   using T = typename Chosen::value_type;
+  using kept = typename Chosen::kept_type;
   using optimizer = typename Chosen::optimizer;
   using compressor = typename Chosen::compressor;
   static constexpr bool model_fits = nn::differentiable<model>;
@@ -140,11 +142,9 @@ struct explain_members {
                 "an optimizer needs a line 'static constexpr std::array<std::string_view, N> fields{...};': the names of its state arrays (N may be 0)");
   static_assert(optim::says_elementwise<optimizer>, "an optimizer needs a line 'static constexpr bool elementwise = true;' (false when an update looks at other elements)");
   static_assert(optim::has_learning_rate<optimizer>, "an optimizer needs 'double learning_rate_at(std::uint64_t step) const'");
-  static_assert(!optim::has_fields<optimizer> || optim::updates_parameters<optimizer, T>,
+  static_assert(!optim::has_fields<optimizer> || optim::updates_parameters<optimizer, kept>,
                 "an optimizer needs 'template <class T> void update(const optim::update_context&, T* parameters, const T* gradient, std::array<T*, N> state, std::size_t n) const'");
-  static_assert(optimizer_meets_parallelism<Chosen>,
-                "this optimizer owns its communication and takes steps of its own on every rank: use it with parallel::data, or use optim::adamw with this parallel policy");
-  [[no_unique_address]] explain_compression<compressor, T> compressor_;
+  [[no_unique_address]] explain_compression<compressor, kept> compressor_;
 };
 
 // An optimizer that takes the momentum from the exchange, and compressors that bring it, need each other.

@@ -18,6 +18,7 @@
 #include <entrain/core/describe.hpp>
 #include <entrain/data/concepts.hpp>
 #include <entrain/data/loader.hpp>
+#include <entrain/engine/start.hpp>
 #include <entrain/monitor/concepts.hpp>
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/plan.hpp>
@@ -61,7 +62,8 @@ class composed_trainer<true, P...> {
   using batch_type = typename model_type::batch_type;
   using value_type = typename choice::value_type;
   using communicator_type = typename choice::communicator;
-  using setup = parallel::setup<model_type, typename choice::optimizer, communicator_type, typename choice::compressor>;
+  using kept_type = typename choice::kept_type;
+  using setup = parallel::setup<model_type, typename choice::optimizer, communicator_type, typename choice::compressor, kept_type>;
   static_assert(choice::parallelism::template check<setup>());
   static_assert(momentum_travels<choice>());
   using replica_type = typename choice::parallelism::template replica<setup>;
@@ -80,8 +82,9 @@ class composed_trainer<true, P...> {
   // First values of the parameters, from a seed; forgets nothing else.
   void initialise(std::uint64_t seed) {
     model_.initialise(replica_.parameters(), seed);
+    if constexpr (requires { replica_.parameters_changed(); }) replica_.parameters_changed();
     require_same_costs(comm());
-    require_agreement(comm(), "trainer", agreed_facts(replica_.layout(), replica_.plan(comm().size() * 64), std::span<const value_type>(replica_.parameters())));
+    require_agreement(comm(), "trainer", agreed_facts(replica_.layout(), replica_.plan(comm().size() * 64), std::span<const kept_type>(replica_.parameters())));
   }
 
   // One step on this rank's part of the global batch. With ENTRAIN_ASSERT_LEVEL 3 ranks then compare their parameters (one
@@ -96,7 +99,7 @@ class composed_trainer<true, P...> {
     fault.at("update", comm().rank(), steps_);
     ++steps_;
     if constexpr (ENTRAIN_ASSERT_LEVEL >= 3 && requires { requires replica_type::whole_after_step; })
-      require_agreement(comm(), "trainer::step", {{"the parameters after a step", hash_of(std::span<const value_type>(replica_.parameters()))}});
+      require_agreement(comm(), "trainer::step", {{"the parameters after a step", hash_of(std::span<const kept_type>(replica_.parameters()))}});
     return report;
   }
 
@@ -192,8 +195,9 @@ class composed_trainer<true, P...> {
   model_type& model() { return model_; }
   replica_type& replica() { return replica_; }
 
-  // This rank's arena. For policies that spread the parameters, call assemble_parameters() on all ranks first.
-  std::span<value_type> parameters() { return replica_.parameters(); }
+  // This rank's arena. For policies that spread the parameters, and engines with memory of their own, call assemble_parameters() on all
+  // ranks first.
+  std::span<kept_type> parameters() { return replica_.parameters(); }
   void assemble_parameters() { replica_.assemble_parameters(); }
   parallel::plan plan(std::size_t global_batch, std::uint64_t step = 0) { return replica_.plan(global_batch, step); }
 
@@ -223,7 +227,7 @@ class composed_trainer<true, P...> {
 
   model_type make_model() {
     const auto& given = policies_.of(slot::model{});
-    if constexpr (requires { given.template make<value_type>(policies_.of(slot::engine{})); }) return given.template make<value_type>(policies_.of(slot::engine{}));
+    if constexpr (requires { given.template make<value_type>(engine::start(policies_.of(slot::engine{}))); }) return given.template make<value_type>(engine::start(policies_.of(slot::engine{})));
     else return given;
   }
 

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <entrain/comm/collectives.hpp>
+#include <entrain/core/batch.hpp>
+#include <entrain/core/layout.hpp>
+#include <entrain/core/memory.hpp>
+#include <entrain/core/placement.hpp>
+#include <entrain/nn/concepts.hpp>
+#include <entrain/optim/concepts.hpp>
+#include <entrain/parallel/compression_state.hpp>
+#include <entrain/parallel/concepts.hpp>
+#include <entrain/parallel/metrics.hpp>
+#include <entrain/parallel/plan.hpp>
+#include <entrain/parallel/staged_exchange.hpp>
+#include <entrain/parallel/update.hpp>
+
+// Data parallelism on an engine whose memory the host cannot read. Parameters, gradients and optimizer state live there; what is kept
+// in more bits than the model computes with (precision::bf16_mixed) is updated there, too, and rounded in the same pass. Gradients are
+// exchanged through host memory (parallel/staged_exchange.hpp), by any communicator and compressor.
+//
+// A step waits for the device once to read the loss, once for the norm where gradients are clipped, and for what it exchanges.
+//
+// The engine's kernels are found by argument-dependent look-up where a program includes them: make_update_table(engine, layout),
+// apply_update(engine, optimizer, context, table, arrays) and sum_of_squares(engine, table, gradient).
+
+namespace entrain::parallel {
+
+// What an update reads and writes, on the device. Where the model computes in the kept type, `computed` is `kept`.
+template <class T, class Kept, std::size_t Fields>
+struct update_arrays {
+  Kept* kept = nullptr;
+  T* computed = nullptr;
+  const T* gradient = nullptr;
+  std::array<Kept*, Fields> state{};
+};
+
+template <class Setup>
+class device_replica {
+ public:
+  using model_type = typename Setup::model;
+  using optimizer_type = typename Setup::optimizer;
+  using communicator_type = typename Setup::communicator;
+  using compressor_type = typename Setup::compressor;
+  using T = typename Setup::value_type;
+  using kept_type = typename Setup::kept_type;
+  using batch_type = typename model_type::batch_type;
+  using engine_type = std::remove_cvref_t<decltype(std::declval<model_type&>().engine())>;
+  using space = typename engine_type::space;
+  static constexpr bool is_mixed = !std::same_as<T, kept_type>;
+  static constexpr std::size_t field_count = optimizer_type::fields.size();
+  static_assert(requires(const engine_type& e, const parameter_layout& l) { make_update_table(e, l); },
+                "the kernels of this engine are not in sight: include <entrain/device/device.cuh> in a file that nvcc compiles");
+
+  device_replica(std::size_t accumulate, std::size_t bucket_bytes, model_type& model, const optimizer_type& optimizer, communicator_type& comm, const compressor_type& compressor)
+      : accumulate_(accumulate),
+        model_(model),
+        engine_(model.engine()),
+        optimizer_(optimizer),
+        comm_(comm),
+        layout_(model.layout()),
+        exchange_(layout_, engine_, comm, compressor, bucket_bytes, !optimizer_type::elementwise),
+        table_(make_update_table(engine_, layout_)),
+        host_(layout_.size()),
+        kept_(layout_.size()),
+        computed_(is_mixed ? layout_.size() : 0),
+        gradient_(layout_.size()),
+        metrics_(comm) {
+    for (std::size_t f = 0; f < field_count; ++f)
+      if (needs(f)) fields_[f] = buffer<kept_type, space>(layout_.size());
+  }
+
+  const parameter_layout& layout() const { return layout_; }
+  // The host's copy; assemble_parameters() fetches it, parameters_changed() sends it.
+  std::span<kept_type> parameters() { return host_.span(); }
+  void assemble_parameters() {
+    engine_.copy(kept_.data(), host_.data(), host_.size());
+    engine_.wait();
+  }
+  void parameters_changed() {
+    engine_.copy(host_.data(), kept_.data(), host_.size());
+    if constexpr (is_mixed) round_parameters(engine_, static_cast<const kept_type*>(kept_.data()), computed_.data(), kept_.size());
+    engine_.wait();
+  }
+  std::size_t data_rank() const { return std::size_t(comm_.rank()); }
+  std::size_t data_ranks() const { return std::size_t(comm_.size()); }
+
+  step_report step(const batch_type& batch, nn::pass how, bool stop) {
+    step_report report;
+    report.learning_rate = optimizer_.learning_rate_at(how.step);
+    exchange_.begin_step({.seed = how.seed, .step = how.step, .rank = std::uint32_t(comm_.rank()), .learning_rate = report.learning_rate});
+    {
+      const timed computing(report.compute_seconds);
+      metrics_.start(backward(batch, how), stop);
+    }
+    {
+      const timed waiting(report.exposed_seconds);
+      metrics_.wait();
+      report.loss = metrics_.loss(), report.stop = metrics_.stop();
+      exchange_.finish(gradient_.all(), double(report.loss.count));
+    }
+    const timed computing(report.compute_seconds);
+    if (report.loss.count > 0) update(how.step, report);
+    return report;
+  }
+
+  loss_sum loss(const batch_type& batch) { return model_.loss(computed(), batch); }
+
+  parallel::plan plan(std::size_t /*global_batch*/ = 0, std::uint64_t step = 0) const {
+    parallel::plan p;
+    exchange_.add_to(p, step);
+    if (comm_.size() > 1) p.push_back({"all_reduce", "metrics", sizeof(double), step_metrics<communicator_type>::count});
+    return p;
+  }
+  std::string explain(std::uint64_t step = 0) const { return exchange_.explain(step); }
+
+  // Names and types are those of the host's replicas, so that either continues the other's run.
+  template <class Sink>
+  void save(Sink&& sink) {
+    assemble_parameters();
+    if (comm_.rank() == 0)
+      for (const auto& block : layout_.blocks()) sink("parameters." + block.name, std::span<const kept_type>(host_.span().subspan(block.offset, block.count)), block.dims);
+    for (std::size_t f = 0; f < field_count; ++f) {
+      if (!needs(f) || comm_.rank() != 0) continue;
+      std::vector<kept_type> values(layout_.size());
+      engine_.copy(fields_[f].data(), values.data(), values.size());
+      engine_.wait();
+      const std::span<const kept_type> kept = sink.keep(std::move(values));
+      for (const auto& block : layout_.blocks())
+        if (block.kind != block_kind::statistic) sink(field_name(f, block), kept.subspan(block.offset, block.count), block.dims);
+    }
+    exchange_.save(sink);
+  }
+  template <class Source>
+  void load(Source&& source) {
+    for (const auto& block : layout_.blocks()) source.read("parameters." + block.name, host_.span().subspan(block.offset, block.count));
+    parameters_changed();
+    std::vector<kept_type> values(layout_.size());
+    for (std::size_t f = 0; f < field_count; ++f) {
+      if (!needs(f)) continue;
+      for (const auto& block : layout_.blocks())
+        if (block.kind != block_kind::statistic) source.read(field_name(f, block), std::span<kept_type>(values).subspan(block.offset, block.count));
+      engine_.copy(values.data(), fields_[f].data(), values.size());
+      engine_.wait();
+    }
+    exchange_.load(source);
+  }
+
+ private:
+  using table_type = decltype(make_update_table(std::declval<const engine_type&>(), std::declval<const parameter_layout&>()));
+
+  bool needs(std::size_t f) const {
+    if constexpr (requires { optimizer_.needs_field(f); }) return optimizer_.needs_field(f);
+    else return true;
+  }
+  std::string field_name(std::size_t f, const parameter_block& block) const { return "optimizer." + std::string(optimizer_type::fields[f]) + "." + block.name; }
+  view<const T, space> computed() const {
+    if constexpr (is_mixed) return computed_.all();
+    else return kept_.all();
+  }
+
+  loss_sum backward(const batch_type& batch, nn::pass how) {
+    if constexpr (sliceable<batch_type>) {
+      if (accumulate_ > 1) {
+        loss_sum total;
+        const std::size_t first = how.first_sample;
+        for (std::size_t i = 0; i < accumulate_; ++i) {
+          const part piece = nth_part(batch.samples, i, accumulate_);
+          slice(batch, piece.first, piece.count, micro_batch_);
+          how.first_sample = first + piece.first;
+          total += backward_once(micro_batch_, how, i == 0, i + 1 == accumulate_);
+        }
+        return total;
+      }
+    }
+    return backward_once(batch, how, true, true);
+  }
+  loss_sum backward_once(const batch_type& batch, nn::pass how, bool first, bool last) {
+    how.accumulate = !first;
+    return model_.loss_and_gradient(computed(), batch, gradient_.all(), how, [&](std::size_t block) {
+      if (last) exchange_.ready(block, gradient_.all());
+    });
+  }
+
+  void update(std::uint64_t step, const step_report& report) {
+    optim::update_context context{step, report.learning_rate, 0, block_kind::weight};
+    const double clip = optim::clip_norm_of(optimizer_);
+    context.gradient_scale = gradient_scale(report.loss.count, clip, clip > 0 ? sum_of_squares(engine_, table_, static_cast<const T*>(gradient_.data())) : 0.0);
+    update_arrays<T, kept_type, field_count> arrays;
+    arrays.kept = kept_.data(), arrays.gradient = gradient_.data();
+    if constexpr (is_mixed) arrays.computed = computed_.data();
+    else arrays.computed = kept_.data();
+    for (std::size_t f = 0; f < field_count; ++f) arrays.state[f] = fields_[f].data();
+    apply_update(engine_, optimizer_, context, table_, arrays);
+    if (layout_.trainable_begin() > 0) update_statistics_on_host(report.loss.count);
+  }
+
+  // Few numbers, a mean over ranks and a running mean: not worth kernels of their own.
+  void update_statistics_on_host(std::int64_t count) {
+    const std::size_t n = layout_.trainable_begin();
+    observed_.resize(n), observed_sums_.resize(n);
+    engine_.copy(static_cast<const T*>(gradient_.data()), observed_.data(), n);
+    engine_.copy(static_cast<const kept_type*>(kept_.data()), host_.data(), n);
+    engine_.wait();
+    std::copy(observed_.begin(), observed_.end(), observed_sums_.begin());
+    if (comm_.size() > 1) comm::all_reduce(comm_, view<kept_type>(observed_sums_), comm::sum{});
+    update_statistics<kept_type>(observed_sums_, host_.span().first(n), count);
+    engine_.copy(static_cast<const kept_type*>(host_.data()), kept_.data(), n);
+    if constexpr (is_mixed) round_parameters(engine_, static_cast<const kept_type*>(kept_.data()), computed_.data(), n);
+  }
+
+  std::size_t accumulate_;
+  model_type& model_;
+  engine_type engine_;
+  optimizer_type optimizer_;
+  communicator_type& comm_;
+  parameter_layout layout_;
+  staged_exchange<T, kept_type, engine_type, communicator_type, compressor_type> exchange_;
+  table_type table_;
+  buffer<kept_type> host_;
+  buffer<kept_type, space> kept_;
+  buffer<T, space> computed_, gradient_;
+  std::array<buffer<kept_type, space>, field_count> fields_;
+  step_metrics<communicator_type> metrics_;
+  std::vector<T> observed_;
+  std::vector<kept_type> observed_sums_;
+  batch_type micro_batch_{};
+};
+
+}  // namespace entrain::parallel

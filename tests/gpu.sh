@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Everything that wants a GPU, in one go: compiles the tests of tests/device with nvcc, runs them on the card, runs them again under
+# compute-sanitizer, and runs the benchmarks of bench/device. Needs nvcc and a GPU; within 10 minutes on 16 cores.
+#
+#   tests/gpu.sh              all of that
+#   tests/gpu.sh --compile    compiles and links only, for sm_80 and sm_90: what can be done without a GPU
+#   tests/gpu.sh --pack       (with apt) unpacks Catch2 into .gpu, for a machine that has neither it nor apt
+#
+# Results: build/gpu/results.txt, one line a test, and what the benchmarks print.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+mode=run
+case ${1:-} in
+  --compile) mode=compile ;;
+  --pack) mode=pack ;;
+  -h | --help) sed -n '4,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  '') ;;
+  *) echo "tests/gpu.sh takes --compile or --pack, not '$1'" >&2; exit 2 ;;
+esac
+
+if [ $mode = pack ]; then
+  mkdir -p .gpu && cd .gpu
+  apt-get download catch2 && dpkg -x catch2_*.deb . && rm -f catch2_*.deb
+  exit 0
+fi
+
+nvcc=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
+if [ ! -x "$nvcc" ]; then echo "no nvcc: skipped"; exit 77; fi
+found=
+for place in /usr/include .gpu/usr/include; do [ -f $place/catch2/catch.hpp ] && found=$place && break; done
+if [ -z "$found" ]; then echo "no Catch2: install it, or run tests/gpu.sh --pack where apt is and carry .gpu along" >&2; exit 1; fi
+
+catch=()
+[ $found = /usr/include ] || catch=(-isystem $found)
+
+if [ $mode = compile ]; then
+  targets=(-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90)
+else
+  targets=(-arch=native)
+fi
+out=build/gpu
+mkdir -p $out
+jobs=${ENTRAIN_JOBS:-$(nproc)}
+flags=(-std=c++20 -O3 --expt-relaxed-constexpr -Xcompiler -Wall,-Wextra -Werror all-warnings -Iinclude -Itests "${catch[@]}" -DENTRAIN_SOURCE_DIR="\"$PWD\"")
+libraries=(-lcublasLt -lz)
+[ -e /usr/include/zlib.h ] || libraries=(-lcublasLt)
+
+printf '#define CATCH_CONFIG_MAIN\n#include <catch2/catch.hpp>\n' > $out/main.cpp
+[ -f $out/main.o ] || g++ -std=c++20 -O1 "${catch[@]}" -c $out/main.cpp -o $out/main.o
+
+compile() {  # source, program, what else to link
+  local source=$1 program=$2
+  shift 2
+  if ! "$nvcc" "${flags[@]}" "${targets[@]}" -x cu "$source" -o "$program" "$@" "${libraries[@]}" > "$program.log" 2>&1; then
+    echo "does not compile: $source"
+    sed 's/^/    /' "$program.log" | head -30
+    return 1
+  fi
+}
+
+tests=() benches=()
+for source in tests/device/test_*.cpp; do
+  head -5 "$source" | grep -q 'entrain-test:.*emulated' || tests+=("$source")
+done
+for source in bench/device/*.cu; do [ -f "$source" ] && benches+=("$source"); done
+
+echo "== compile ${#tests[@]} tests and ${#benches[@]} benchmarks, $jobs at a time"
+failed=0 running=0
+for source in "${tests[@]}"; do
+  # -x cu applies to what follows it: the object of Catch2's main function is linked as it is.
+  compile "$source" "$out/$(basename "$source" .cpp)" -Xlinker $out/main.o &
+  if [ $((++running)) -ge "$jobs" ]; then wait -n || failed=1; running=$((running - 1)); fi
+done
+for source in "${benches[@]}"; do
+  compile "$source" "$out/$(basename "$source" .cu)" &
+  if [ $((++running)) -ge "$jobs" ]; then wait -n || failed=1; running=$((running - 1)); fi
+done
+while [ $running -gt 0 ]; do wait -n || failed=1; running=$((running - 1)); done
+[ $failed = 0 ] || exit 1
+if [ $mode = compile ]; then echo "== compiled and linked; nothing was run"; exit 0; fi
+
+nvidia-smi -L || { echo "no GPU: compiled only"; exit 77; }
+: > $out/results.txt
+for source in "${tests[@]}"; do
+  name=$(basename "$source" .cpp)
+  if timeout 120 $out/"$name" > $out/"$name".out 2>&1; then line="passed  $name"; else line="FAILED  $name"; failed=1; fi
+  echo "$line: $(tail -2 $out/"$name".out | head -1)" | tee -a $out/results.txt
+  case $line in FAILED*) grep -A12 'FAILED:' $out/"$name".out | head -60 ;; esac
+done
+if command -v compute-sanitizer >/dev/null; then
+  for source in "${tests[@]}"; do
+    name=$(basename "$source" .cpp)
+    if timeout 150 compute-sanitizer --error-exitcode 9 $out/"$name" > $out/"$name".sanitizer 2>&1; then line="clean   $name"; else line="FAILED  $name (compute-sanitizer)"; failed=1; fi
+    echo "$line" | tee -a $out/results.txt
+  done
+else
+  echo "no compute-sanitizer: skipped" | tee -a $out/results.txt
+fi
+for source in "${benches[@]}"; do
+  echo "== $(basename "$source" .cu)" | tee -a $out/results.txt
+  timeout 200 $out/"$(basename "$source" .cu)" 2>&1 | tee -a $out/results.txt || failed=1
+done
+exit $failed
