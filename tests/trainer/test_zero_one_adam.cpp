@@ -279,6 +279,16 @@ TEST_CASE("0/1 Adam keeps the laws of parallel policies", "[parallel]") {
   }
 }
 
+TEST_CASE("0/1 Adam needs one line", "[docs]") {
+  comm::run_ranks(2, [&](comm::threads& world) {
+    //! [trainer]
+    trainer run{nn::mlp{.inputs = 6, .hidden = {16}, .outputs = 3}, optim::zero_one_adam{.learning_rate = 1e-3}, world, compress::two_phase{compress::sign{}}};
+    //! [trainer]
+    const auto summary = run.fit(test::clusters{}, {.steps = 40, .batch = 8});
+    if (world.rank() == 0) CHECK(summary.last_loss < summary.first_loss);
+  });
+}
+
 TEST_CASE("0/1 Adam says what a step sends", "[parallel]") {
   comm::run_ranks(2, [&](comm::threads& world) {
     trainer run{test::line<float>{}, quick, world, compress::two_phase{compress::sign{}}};

@@ -34,6 +34,8 @@
 // sqrt(epsilon); at a step of T_v the exact gradient takes the place of the compressed u, which would be a second message of what is
 // known already (the authors' own program does so, too); m and v are freed of their bias towards 0, v by the number of its updates.
 //
+// Pitfall: where gradients shrink much further after the freezing, Adam's steps would grow with them and these do not: freeze late.
+//
 // epsilon stands under the root, as in the paper: 1e-16 is what 1e-8 is in optim::adamw. Decoupled weight decay, on weights only, takes
 // place at synchronisations (rates since the last one * weight_decay). Parameters whose gradient was 0 in all steps of T_v (unused
 // embeddings) have no v, and stay where they are. A learning rate of 0 from one synchronisation to the next forgets m.
