@@ -41,9 +41,11 @@ struct small_format {
     // Below the normal numbers: adding a number whose last place is the least step lets the processor round.
     constexpr float step = power(24 - bias - Fraction);
     const std::uint32_t tiny = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + step) - std::bit_cast<std::uint32_t>(step);
-    const std::uint32_t odd = (magnitude >> shift) & 1u;
-    const std::uint32_t normal = (magnitude - (std::uint32_t(127 - bias) << 23) + ((1u << (shift - 1)) - 1) + odd) >> shift;
-    std::uint32_t code = either(magnitude < (std::uint32_t(128 - bias) << 23), tiny, normal);
+    // Of what is below, `normal` is the least normal number's code, so that the smaller of both is right everywhere.
+    constexpr std::uint32_t least = std::uint32_t(128 - bias) << 23;
+    const std::uint32_t above = magnitude > least ? magnitude : least, odd = (above >> shift) & 1u;
+    const std::uint32_t normal = (above - (std::uint32_t(127 - bias) << 23) + ((1u << (shift - 1)) - 1) + odd) >> shift;
+    std::uint32_t code = tiny < normal ? tiny : normal;
     code = code > Largest ? Largest : code;
     code = magnitude > 0x7f800000u ? NotANumber : code;
     return storage(sign | code);
