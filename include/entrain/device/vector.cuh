@@ -12,6 +12,12 @@
 
 // 16 bytes at a time: the widest access of a thread, and what coalesces best. Arithmetic is in float (double for double).
 
+#if defined(__CUDACC__)
+#define ENTRAIN_UNROLL _Pragma("unroll")
+#else
+#define ENTRAIN_UNROLL
+#endif
+
 namespace entrain::device {
 
 // In which type kernels compute on elements of type T.

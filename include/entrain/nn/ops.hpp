@@ -61,6 +61,13 @@ struct activation { activation_kind kind; std::size_t count = 0; };
 // backward_parameters(engine, layer_norm, in, mean, inverse_deviation, dout, dgain, dbias)
 struct layer_norm { std::size_t rows = 0, width = 0; float epsilon = 1e-5f; bool accumulate = true; };
 
+// sum = a + b, then out = layer norm of sum: the two read and write once what they share. sum may be a or b.
+// forward(engine, add_layer_norm, a, b, gain, bias, sum, out, mean[rows], inverse_deviation[rows])
+// backward_input(engine, add_layer_norm, sum, gain, mean, inverse_deviation, dout, dsum, din)
+//   din = dsum + the norm's gradient: that of a as well as of b; dsum: what reaches sum on other paths; din may be dsum
+// The gradients of gain and bias: backward_parameters of layer_norm, with sum as its input.
+struct add_layer_norm { std::size_t rows = 0, width = 0; float epsilon = 1e-5f; };
+
 // Channels-first: in[samples, channels, spatial]. Statistics are over samples x spatial.
 // forward(engine, batch_norm, in, gain, bias, out, mean[channels], inverse_deviation[channels])   computes the statistics
 // forward_with(engine, batch_norm, in, gain, bias, out, mean, inverse_deviation)                  uses the given ones

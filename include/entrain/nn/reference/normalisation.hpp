@@ -63,6 +63,33 @@ void backward_parameters(const engine::reference&, const layer_norm& op, const T
   }
 }
 
+template <class T>
+void forward(const engine::reference& e, const add_layer_norm& op, const T* a, const T* b, const T* gain, const T* bias, T* sum, T* out, statistic<T>* mean,
+             statistic<T>* inverse_deviation) {
+  for (std::size_t i = 0; i < op.rows * op.width; ++i) sum[i] = a[i] + b[i];
+  forward(e, layer_norm{op.rows, op.width, op.epsilon}, static_cast<const T*>(sum), gain, bias, out, mean, inverse_deviation);
+}
+
+template <class T>
+void backward_input(const engine::reference&, const add_layer_norm& op, const T* sum, const T* gain, const statistic<T>* mean,
+                    const statistic<T>* inverse_deviation, const T* dout, const T* dsum, T* din) {
+  for (std::size_t r = 0; r < op.rows; ++r) {
+    const std::size_t first = r * op.width;
+    const double m = double(mean[r]), inverse = double(inverse_deviation[r]);
+    double total = 0, projected = 0;
+    for (std::size_t j = 0; j < op.width; ++j) {
+      const double g = double(gain[j]) * double(dout[first + j]);
+      total += g;
+      projected += g * (double(sum[first + j]) - m) * inverse;
+    }
+    total /= double(op.width), projected /= double(op.width);
+    for (std::size_t j = 0; j < op.width; ++j) {
+      const double g = double(gain[j]) * double(dout[first + j]), n = (double(sum[first + j]) - m) * inverse;
+      din[first + j] = T(double(dsum[first + j]) + inverse * (g - total - n * projected));
+    }
+  }
+}
+
 // out = gain * (in - mean) * inverse_deviation + bias with statistics that are given.
 template <class T, class S>
 void forward_with(const engine::reference&, const batch_norm& op, const T* in, const T* gain, const T* bias, T* out, const S* mean,
