@@ -2,23 +2,19 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
 
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
 #include <entrain/core/memory.hpp>
 #include <entrain/engine/cuda/error.hpp>
+#include <entrain/engine/cuda/product.hpp>
 #include <entrain/engine/cuda/space.hpp>
 
 // What one rank holds of one device: a stream for arithmetic and one for the exchange, cuBLASLt's handle and workspace, and a few
 // numbers in pinned memory through which results come back. Made by engine::cuda::start(); belongs to the thread that made it.
 
 namespace entrain::engine {
-
-inline void blas_check(cublasStatus_t status, const char* call, source_place where = source_place::here()) {
-  if (status != CUBLAS_STATUS_SUCCESS) throw_cuda_error(call, std::string(cublasLtGetStatusName(status)) + ": " + cublasLtGetStatusString(status), where);
-}
 
 class cuda_context {
  public:
@@ -54,6 +50,8 @@ class cuda_context {
   cudaStream_t exchange() const { return exchange_; }
   cublasLtHandle_t blas() const { return blas_; }
   view<std::byte, cuda_space> workspace() const { return workspace_; }
+  blas_plan& plan(const product_shape& shape) const { return plans_.of(blas_, shape, workspace_bytes); }
+  std::size_t plan_count() const { return plans_.size(); }
 
   // Numbers that kernels leave for the host. read_scalars() waits for all that the stream has been given.
   double* scalars() const { return on_device_.data(); }
@@ -67,6 +65,7 @@ class cuda_context {
   int device_, multiprocessors_ = 0;
   cudaStream_t compute_ = nullptr, exchange_ = nullptr;
   cublasLtHandle_t blas_ = nullptr;
+  mutable blas_plans plans_;
   buffer<std::byte, cuda_space> workspace_;
   buffer<double, cuda_space> on_device_;
   buffer<double, pinned_space> on_host_;
