@@ -113,3 +113,12 @@ TEST_CASE("wide heads take smaller tiles, and too wide ones are refused", "[devi
   CHECK_THROWS_WITH(forward(queue, causal_attention{1, 1, 1, 2000}, static_cast<const float*>(&nothing), &nothing, &nothing, &nothing),
                     Catch::Matchers::Contains("too wide"));
 }
+
+TEST_CASE("attention on tensor cores equals the reference", "[device]") {
+  for (const std::size_t length : {0, 1, 5, 64, 65}) compare<bfloat16, float>({2, length, 2, 64}, 1e-2, length == 65);
+  compare<bfloat16, float>({1, 130, 3, 64}, 1e-2);
+  compare<bfloat16, float>({1, 130, 2, 128}, 1e-2, true);
+  compare<float16, float>({1, 70, 2, 64}, 2e-3);
+  compare<bfloat16, float>({1, 70, 2, 32}, 1e-2);
+  compare<bfloat16, float>({1, 70, 1, 96}, 1e-2);
+}

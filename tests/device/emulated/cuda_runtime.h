@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "cuda_runtime_api.h"
+#include "matrix_operations.hpp"
 #include "threads_of_a_block.hpp"
 
 // CUDA's device language and launches, emulated with ordinary functions, so that the kernels in include/entrain/device run, and are

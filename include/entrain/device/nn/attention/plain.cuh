@@ -10,6 +10,7 @@
 
 #include <entrain/core/error.hpp>
 #include <entrain/device/launch.cuh>
+#include <entrain/device/nn/attention/head_place.cuh>
 #include <entrain/device/nn/attention/shared_matrix.cuh>
 #include <entrain/device/reduce.cuh>
 #include <entrain/device/vector.cuh>
@@ -29,35 +30,25 @@ namespace entrain::device::attention {
 inline constexpr int plain_threads = 256;
 inline constexpr std::size_t plain_shared = 99 * 1024;  // what a block may have on every device since sm_80
 
-// Where row `position` of this block's head begins. Blocks: (tiles, heads, batch).
-struct head_place {
-  std::size_t qkv_step, out_step, qkv, out, rows;
-  __device__ explicit head_place(const nn::ops::causal_attention& op)
-      : qkv_step(3 * op.width()),
-        out_step(op.width()),
-        qkv(std::size_t(blockIdx.z) * op.length * qkv_step + blockIdx.y * op.head_width),
-        out(std::size_t(blockIdx.z) * op.length * out_step + blockIdx.y * op.head_width),
-        rows((std::size_t(blockIdx.z) * op.heads + blockIdx.y) * op.length) {}
-};
-
 template <class T, int Side>
 __global__ void __launch_bounds__(plain_threads) plain_forward(nn::ops::causal_attention op, const T* qkv, T* out, nn::ops::statistic<T>* log_sum_exp) {
   using A = arithmetic<T>;
   const int width = int(op.head_width), length = int(op.length), lane = int(threadIdx.x) % warp_size;
-  const int tile = int(gridDim.x - 1 - blockIdx.x), first = tile * Side;  // the longest rows begin first
-  const head_place at(op);
+  const unsigned tiles = ceil_div(op.length, Side);
+  const head_place at(op, tiles);
+  const int first = int(tiles - 1 - at.tile) * Side;  // the longest rows begin first
   const A scale = A(1) / std::sqrt(A(width));
   shared_allocator<A> memory;
   const auto q = memory.matrix(Side, width), k = memory.matrix(Side, width), v = memory.matrix(Side, width), y = memory.matrix(Side, width);
   const auto score = memory.matrix(Side, Side);
   A *largest = memory.vector(Side), *sum = memory.vector(Side);
 
-  load_rows<Side>(qkv + at.qkv, at.qkv_step, first, length, width, q);
+  load_rows<Side>(at.in_qkv(op, qkv), 3 * op.width(), first, length, width, q);
   for (int i = int(threadIdx.x); i < Side * width; i += plain_threads) y(i / width, i % width) = 0;
   if (threadIdx.x < Side) largest[threadIdx.x] = -std::numeric_limits<A>::infinity(), sum[threadIdx.x] = 0;
   for (int keys = 0; keys <= first; keys += Side) {
-    load_rows<Side>(qkv + at.qkv + op.width(), at.qkv_step, keys, length, width, k);
-    load_rows<Side>(qkv + at.qkv + 2 * op.width(), at.qkv_step, keys, length, width, v);
+    load_rows<Side>(at.in_qkv(op, qkv) + op.width(), 3 * op.width(), keys, length, width, k);
+    load_rows<Side>(at.in_qkv(op, qkv) + 2 * op.width(), 3 * op.width(), keys, length, width, v);
     __syncthreads();
     multiply<false>(Side, Side, width, q, k.transposed(), score);
     __syncthreads();
@@ -77,10 +68,10 @@ __global__ void __launch_bounds__(plain_threads) plain_forward(nn::ops::causal_a
   }
   for (int i = int(threadIdx.x); i < Side * width; i += plain_threads) {
     const int r = i / width, c = i % width;
-    if (first + r < length) out[at.out + std::size_t(first + r) * at.out_step + c] = T(y(r, c) / sum[r]);
+    if (first + r < length) at.in_out(op, out)[std::size_t(first + r) * op.width() + c] = T(y(r, c) / sum[r]);
   }
   if (threadIdx.x < Side && first + int(threadIdx.x) < length)
-    log_sum_exp[at.rows + first + threadIdx.x] = nn::ops::statistic<T>(largest[threadIdx.x] + std::log(sum[threadIdx.x]));
+    at.in_rows(op, log_sum_exp)[first + threadIdx.x] = nn::ops::statistic<T>(largest[threadIdx.x] + std::log(sum[threadIdx.x]));
 }
 
 // What both backward kernels need of a tile of queries and one of keys.
@@ -96,21 +87,21 @@ struct plain_pair {
   __device__ void load_queries(const nn::ops::causal_attention& op, const head_place& at, int first, const T* qkv, const T* out,
                                const nn::ops::statistic<T>* log_sum_exp, const T* dout) const {
     const int width = int(op.head_width), length = int(op.length), lane = int(threadIdx.x) % warp_size;
-    load_rows<Side>(qkv + at.qkv, at.qkv_step, first, length, width, q);
-    load_rows<Side>(dout + at.out, at.out_step, first, length, width, dy);
+    load_rows<Side>(at.in_qkv(op, qkv), 3 * op.width(), first, length, width, q);
+    load_rows<Side>(at.in_out(op, dout), op.width(), first, length, width, dy);
     for (int r = int(threadIdx.x) / warp_size; r < Side; r += plain_threads / warp_size) {
       A sum = 0;
-      const std::size_t row = at.out + std::size_t(first + r) * at.out_step;
+      const std::size_t row = std::size_t(first + r) * op.width();
       if (first + r < length)
-        for (int c = lane; c < width; c += warp_size) sum += A(dout[row + c]) * A(out[row + c]);
+        for (int c = lane; c < width; c += warp_size) sum += A(at.in_out(op, dout)[row + c]) * A(at.in_out(op, out)[row + c]);
       sum = warp_sum(sum);
-      if (lane == 0) own[r] = sum, normaliser[r] = first + r < length ? A(log_sum_exp[at.rows + first + r]) : A(0);
+      if (lane == 0) own[r] = sum, normaliser[r] = first + r < length ? A(at.in_rows(op, log_sum_exp)[first + r]) : A(0);
     }
   }
   template <class T>
   __device__ void load_keys(const nn::ops::causal_attention& op, const head_place& at, int first, const T* qkv) const {
-    load_rows<Side>(qkv + at.qkv + op.width(), at.qkv_step, first, int(op.length), int(op.head_width), k);
-    load_rows<Side>(qkv + at.qkv + 2 * op.width(), at.qkv_step, first, int(op.length), int(op.head_width), v);
+    load_rows<Side>(at.in_qkv(op, qkv) + op.width(), 3 * op.width(), first, int(op.length), int(op.head_width), k);
+    load_rows<Side>(at.in_qkv(op, qkv) + 2 * op.width(), 3 * op.width(), first, int(op.length), int(op.head_width), v);
   }
   // p and ds = dscore * scale, zero where a query does not see a key.
   __device__ void scores(int queries, int keys, int length, int width) const {
@@ -134,8 +125,9 @@ template <class T, int Side>
 __global__ void __launch_bounds__(plain_threads) plain_backward_keys(nn::ops::causal_attention op, const T* qkv, const T* out, const nn::ops::statistic<T>* log_sum_exp,
                                                                      const T* dout, T* dqkv) {
   using A = arithmetic<T>;
-  const int width = int(op.head_width), length = int(op.length), keys = int(blockIdx.x) * Side;
-  const head_place at(op);
+  const int width = int(op.head_width), length = int(op.length);
+  const head_place at(op, ceil_div(op.length, Side));
+  const int keys = int(at.tile) * Side;
   shared_allocator<A> memory;
   const plain_pair<A, Side> pair(memory, width);
   const auto dk = memory.matrix(Side, width), dv = memory.matrix(Side, width);
@@ -149,8 +141,8 @@ __global__ void __launch_bounds__(plain_threads) plain_backward_keys(nn::ops::ca
     multiply<true>(Side, width, Side, pair.ds.transposed(), pair.q, dk);
     __syncthreads();
   }
-  store_rows<Side>(dk, dqkv + at.qkv + op.width(), at.qkv_step, keys, length, width);
-  store_rows<Side>(dv, dqkv + at.qkv + 2 * op.width(), at.qkv_step, keys, length, width);
+  store_rows<Side>(dk, at.in_qkv(op, dqkv) + op.width(), 3 * op.width(), keys, length, width);
+  store_rows<Side>(dv, at.in_qkv(op, dqkv) + 2 * op.width(), 3 * op.width(), keys, length, width);
 }
 
 // One block a tile of queries: dq.
@@ -158,8 +150,10 @@ template <class T, int Side>
 __global__ void __launch_bounds__(plain_threads) plain_backward_queries(nn::ops::causal_attention op, const T* qkv, const T* out,
                                                                         const nn::ops::statistic<T>* log_sum_exp, const T* dout, T* dqkv) {
   using A = arithmetic<T>;
-  const int width = int(op.head_width), length = int(op.length), queries = int(gridDim.x - 1 - blockIdx.x) * Side;
-  const head_place at(op);
+  const int width = int(op.head_width), length = int(op.length);
+  const unsigned tiles = ceil_div(op.length, Side);
+  const head_place at(op, tiles);
+  const int queries = int(tiles - 1 - at.tile) * Side;
   shared_allocator<A> memory;
   const plain_pair<A, Side> pair(memory, width);
   const auto dq = memory.matrix(Side, width);
@@ -172,7 +166,7 @@ __global__ void __launch_bounds__(plain_threads) plain_backward_queries(nn::ops:
     multiply<true>(Side, width, Side, pair.ds, pair.k, dq);
     __syncthreads();
   }
-  store_rows<Side>(dq, dqkv + at.qkv, at.qkv_step, queries, length, width);
+  store_rows<Side>(dq, at.in_qkv(op, dqkv), 3 * op.width(), queries, length, width);
 }
 
 // Calls f with the largest side whose tiles fit: f(std::integral_constant<int, Side>, bytes).
@@ -190,7 +184,7 @@ void launch_plain_forward(const engine::cuda_queue& queue, const nn::ops::causal
   with_plain_side<T>(op, [&](auto side, std::size_t bytes) {
     constexpr int rows = decltype(side)::value;
     allow_shared(plain_forward<T, rows>, bytes);
-    launch(queue, plain_forward<T, rows>, {{ceil_div(op.length, rows), unsigned(op.heads), unsigned(op.batch)}, plain_threads, bytes}, op, qkv, out, log_sum_exp);
+    launch(queue, plain_forward<T, rows>, {unsigned(op.batch * op.heads * ceil_div(op.length, rows)), plain_threads, bytes}, op, qkv, out, log_sum_exp);
   });
 }
 
@@ -199,7 +193,7 @@ void launch_plain_backward(const engine::cuda_queue& queue, const nn::ops::causa
                            const T* dout, T* dqkv) {
   with_plain_side<T>(op, [&](auto side, std::size_t bytes) {
     constexpr int rows = decltype(side)::value;
-    const shape how{{ceil_div(op.length, rows), unsigned(op.heads), unsigned(op.batch)}, plain_threads, bytes};
+    const shape how{unsigned(op.batch * op.heads * ceil_div(op.length, rows)), plain_threads, bytes};
     allow_shared(plain_backward_keys<T, rows>, bytes);
     allow_shared(plain_backward_queries<T, rows>, bytes);
     launch(queue, plain_backward_keys<T, rows>, how, op, qkv, out, log_sum_exp, dout, dqkv);
