@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
-#include <type_traits>
 
 #include <entrain/compress/concepts.hpp>
 #include <entrain/compress/detail/random_bits.hpp>
 #include <entrain/core/config.hpp>
 #include <entrain/core/dtype.hpp>
-#include <entrain/core/small_float.hpp>
+#include <entrain/core/stochastic_rounding.hpp>
 
 // compress::cast that rounds by chance: up with the probability that makes the mean right (Gupta et al., "Deep learning with limited
 // numerical precision", ICML 2015). Small gradients survive in the mean where rounding to nearest would lose them every time.
@@ -43,7 +41,7 @@ struct stochastic_cast {
     Wire* out = wire.data();
     const std::uint32_t n = std::uint32_t(values.size());
     ENTRAIN_VECTORISE
-    for (std::uint32_t i = 0; i < n; ++i) out[i].bits = rounded(float(in[i]), random[i]);
+    for (std::uint32_t i = 0; i < n; ++i) out[i] = stochastically_rounded<Wire>(float(in[i]), random[i]);
   }
 
   template <class T>
@@ -57,32 +55,6 @@ struct stochastic_cast {
 
   std::string describe() const { return "stochastic_cast<" + std::string(name_of(dtype_of<Wire>::value)) + ">"; }
   friend bool operator==(const stochastic_cast&, const stochastic_cast&) = default;
-
- private:
-  // Random bits added below the last place that stays, and cut off: carries with the right probability.
-  template <int E, int M, std::uint32_t L, std::uint32_t N>
-  static auto round_to(float value, std::uint32_t random, std::type_identity<small_float<entrain::detail::small_format<E, M, L, N>>>) {
-    using format = entrain::detail::small_format<E, M, L, N>;
-    const auto word = std::bit_cast<std::uint32_t>(value);
-    const std::uint32_t magnitude = word & 0x7fffffffu, sign = (word >> format::sign_shift) & ~format::magnitudes;
-    const std::uint32_t below = random & ((1u << format::shift) - 1);
-    const std::uint32_t normal = (magnitude - (std::uint32_t(127 - format::bias) << 23) + below) >> format::shift;
-    constexpr std::uint32_t normals = std::uint32_t(128 - format::bias) << 23;
-    const std::uint32_t small = 0u - ((magnitude - normals) >> 31);  // all ones below the normal numbers
-    const float scaled = std::bit_cast<float>(magnitude & small) * format::power(format::bias - 1 + M);
-    const std::uint32_t tiny = std::uint32_t(std::int32_t(scaled + float(std::int32_t(random >> 8)) * 0x1p-24f));
-    std::uint32_t code = normal ^ ((tiny ^ normal) & small);
-    code = code > L ? L : code;
-    code = format::either(magnitude > 0x7f800000u, N, code);
-    return typename format::storage(sign | code);
-  }
-  static std::uint16_t round_to(float value, std::uint32_t random, std::type_identity<bfloat16>) {
-    const auto word = std::bit_cast<std::uint32_t>(value);
-    const std::uint32_t cut = word >> 16, up = (word + (random & 0xffffu)) >> 16;
-    const std::uint32_t finite = (up & 0x7f80u) == 0x7f80u ? cut : up;  // what would become infinite stays what it is, as infinities do
-    return std::uint16_t((word & 0x7fffffffu) > 0x7f800000u ? cut | 0x40u : finite);
-  }
-  static auto rounded(float value, std::uint32_t random) { return round_to(value, random, std::type_identity<Wire>{}); }
 };
 
 }  // namespace entrain::compress

@@ -30,7 +30,7 @@ ENTRAIN_HOST_DEVICE constexpr philox_counter philox4x32(philox_counter counter, 
 }
 
 // What a stream of random numbers is for. A stream of one purpose never meets one of another.
-enum class purpose : std::uint32_t { initialise, order, dropout, compress, sample, user };
+enum class purpose : std::uint32_t { initialise, order, dropout, compress, sample, user, rounding };
 
 // Random numbers keyed by (seed, purpose, stream, step); `index` picks the number. Copying is free, there is no state.
 // stream: below 2^24 (a layer, block or rank); step: below 2^32; index: below 2^34.
