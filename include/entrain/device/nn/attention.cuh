@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <initializer_list>
+#include <type_traits>
+
+#include <entrain/device/nn/attention/matrix_backward.cuh>
 #include <entrain/device/nn/attention/matrix_forward.cuh>
 #include <entrain/device/nn/attention/plain.cuh>
 #include <entrain/engine/cuda.hpp>
@@ -40,7 +44,10 @@ void forward(const engine::cuda_queue& queue, const causal_attention& op, const 
 
 template <class T>
 void backward(const engine::cuda_queue& queue, const causal_attention& op, const T* qkv, const T* out, const statistic<T>* log_sum_exp, const T* dout, T* dqkv, T*) {
-  device::attention::launch_plain_backward(queue, op, qkv, out, log_sum_exp, dout, dqkv);
+  const bool done = detail::on_tensor_cores<T>(op, {qkv, out, dout, dqkv}, [&](auto width) {
+    device::attention::launch_matrix_backward<decltype(width)::value>(queue, op, qkv, out, log_sum_exp, dout, dqkv);
+  });
+  if (!done) device::attention::launch_plain_backward(queue, op, qkv, out, log_sum_exp, dout, dqkv);
 }
 
 }  // namespace entrain::nn::ops
