@@ -148,11 +148,14 @@ class comparison {
     en::monitor::svg::line_chart time, bytes;
     time.title = "Loss against time, 4 ranks, 100 Mbit/s", time.x_label = "seconds", time.y_label = "training loss", time.log_x = true;
     bytes.title = "Loss against bytes", bytes.x_label = "MB handed over by a rank", bytes.y_label = "training loss", bytes.log_x = true;
+    time.width = bytes.width = 760, time.height = bytes.height = 600;
     for (const auto& o : all_) {
       std::vector<double> at, sent;
       double total = 0;
       for (std::size_t s = 0; s < o.loss.size(); ++s) at.push_back(time_of(o, 0, double(s + 1))), sent.push_back((total += o.bytes[s]) / 1e6);
-      time.add(o.name, at, o.loss), bytes.add(o.name, sent, o.loss);
+      // Eight colours, for three times as many compressors: the second eight are dashed, the others pale.
+      const en::monitor::svg::line_options look{.light = time.lines.size() >= 16, .dashed = time.lines.size() / 8 == 1};
+      time.add(o.name, at, o.loss, look), bytes.add(o.name, sent, o.loss, look);
     }
     time.write_svg("compare_compressors_time.svg");
     bytes.write_svg("compare_compressors_bytes.svg");
