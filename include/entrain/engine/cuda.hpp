@@ -37,6 +37,8 @@ class cuda_queue {
   const cuda_context& context() const { return *context_; }
   cudaStream_t stream() const { return stream_; }
   bool tensor_float() const { return tensor_float_; }
+  // Memory that an operation may spoil. There is one, so that only one stream has it: on others it is empty.
+  view<std::byte, cuda_space> workspace() const { return stream_ == context_->compute() ? context_->workspace() : view<std::byte, cuda_space>(); }
   cuda_queue on(cudaStream_t stream) const {
     cuda_queue other = *this;
     other.stream_ = stream;

@@ -49,8 +49,10 @@ class cuda_context {
   cudaStream_t compute() const { return compute_; }
   cudaStream_t exchange() const { return exchange_; }
   cublasLtHandle_t blas() const { return blas_; }
-  view<std::byte, cuda_space> workspace() const { return workspace_; }
-  blas_plan& plan(const product_shape& shape) const { return plans_.of(blas_, shape, workspace_bytes); }
+  view<std::byte, cuda_space> workspace() const { return workspace_; }  // for work on compute() alone
+  blas_plan& plan(const product_shape& shape, const void* vector = nullptr, const void* kept = nullptr) const {
+    return plans_.of(blas_, shape, shape.with_workspace ? workspace_bytes : 0, vector, kept);
+  }
   std::size_t plan_count() const { return plans_.size(); }
 
   // Numbers that kernels leave for the host. read_scalars() waits for all that the stream has been given.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <list>
+#include <memory>
 #include <string>
 #include <type_traits>
 
@@ -15,25 +17,15 @@
 #include <entrain/engine/cuda/error.hpp>
 
 // Matrix products by cuBLASLt for row-major matrices. What the library must know of a product (layouts, the algorithm that its
-// heuristic picks) is made at the first call of a shape and kept: later calls allocate nothing and ask nothing.
+// heuristic picks) is made at the first call of a shape and kept: later calls allocate nothing and ask nothing. engine/cuda/multiply.hpp calls it.
 //
-// cuBLASLt thinks in columns: a row-major matrix is its transpose there, so C = A B is asked for as C' = B' A'.
+// cuBLASLt thinks in columns: a row-major matrix is its transpose there, so C = A B is asked for as C' = B' A', with n rows and m columns.
 
 namespace entrain::engine {
 
 inline void blas_check(cublasStatus_t status, const char* call, source_place where = source_place::here()) {
   if (status != CUBLAS_STATUS_SUCCESS) throw_cuda_error(call, std::string(cublasLtGetStatusName(status)) + ": " + cublasLtGetStatusString(status), where);
 }
-
-// C[m, n] = alpha * op(A) * op(B) + beta * C (+ a bias a column); ld*: row strides in elements.
-struct product_shape {
-  cudaDataType_t type = CUDA_R_32F, out_type = CUDA_R_32F;
-  bool transpose_a = false, transpose_b = false, has_bias = false, tensor_float = false;
-  std::int64_t m = 0, n = 0, k = 0, lda = 0, ldb = 0, ldc = 0;
-  unsigned alignment = 256;  // bytes, the least of the operands'
-
-  friend bool operator==(const product_shape&, const product_shape&) = default;
-};
 
 template <class T>
 constexpr cudaDataType_t blas_type() {
@@ -46,88 +38,134 @@ constexpr cudaDataType_t blas_type() {
   }
 }
 
-inline unsigned alignment_of(const void* pointer) {
-  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
-  const auto lowest = address & (~address + 1);
-  return address == 0 || lowest > 256 ? 256u : unsigned(lowest);
-}
+// Bytes to which a pointer is aligned, 256 at most.
+inline unsigned alignment_of(const void* pointer) { return 1u << std::countr_zero(reinterpret_cast<std::uintptr_t>(pointer) | 256u); }
+
+// What is done to a product on its way to memory. x is alpha * op(A) * op(B) + beta * C.
+//   bias           C = x + vector                       a number a column
+//   bias_gelu      kept = x + vector, C = gelu(kept)    the tanh form
+//   gelu_slope     C = x * gelu'(kept)
+//   bias_gradient  C = x, vector = sum over k of op(B)
+enum class product_ending : std::uint8_t { none, bias, bias_gelu, gelu_slope, bias_gradient };
+
+// C[m, n] = ending(alpha * op(A) * op(B) + beta * C); ld*: row strides in elements; alignments in bytes.
+struct product_shape {
+  cudaDataType_t type = CUDA_R_32F, out_type = CUDA_R_32F;
+  bool transpose_a = false, transpose_b = false, tensor_float = false, with_workspace = true;
+  product_ending ending = product_ending::none;
+  std::int64_t m = 0, n = 0, k = 0, lda = 0, ldb = 0, ldc = 0, ld_kept = 0;
+  unsigned alignment_a = 256, alignment_b = 256, alignment_c = 256, alignment_vector = 256, alignment_kept = 256;
+
+  friend bool operator==(const product_shape&, const product_shape&) = default;
+};
+
+// Owns what cuBLASLt has made.
+template <auto Destroy>
+struct blas_destroyer {
+  template <class T>
+  void operator()(T* object) const noexcept { (void)Destroy(object); }
+};
+template <class Handle, auto Destroy>
+using blas_object = std::unique_ptr<std::remove_pointer_t<Handle>, blas_destroyer<Destroy>>;
 
 // One shape, ready to run.
 class blas_plan {
  public:
-  blas_plan(cublasLtHandle_t blas, const product_shape& shape, std::size_t workspace) : shape_(shape) {
+  // vector and kept: the ending's; only their alignment matters here.
+  blas_plan(cublasLtHandle_t blas, const product_shape& shape, std::size_t workspace, const void* vector, const void* kept) : shape_(shape) {
     const bool is_double = shape.type == CUDA_R_64F;
     const cublasComputeType_t compute = is_double ? CUBLAS_COMPUTE_64F : shape.tensor_float && shape.type == CUDA_R_32F ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
-    blas_check(cublasLtMatmulDescCreate(&how_, compute, is_double ? CUDA_R_64F : CUDA_R_32F), "cublasLtMatmulDescCreate");
+    cublasLtMatmulDesc_t made = nullptr;
+    blas_check(cublasLtMatmulDescCreate(&made, compute, is_double ? CUDA_R_64F : CUDA_R_32F), "cublasLtMatmulDescCreate");
+    how_.reset(made);
     set(CUBLASLT_MATMUL_DESC_TRANSA, shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-    if (shape.has_bias) {
-      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, shape.out_type);
-    }
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(shape.ending));
+    if (vector) set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, shape.out_type);
+    if (kept) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, shape.ld_kept);
+    point(vector, kept);
     first_ = layout(shape.type, shape.transpose_b ? shape.k : shape.n, shape.transpose_b ? shape.n : shape.k, shape.ldb);
     second_ = layout(shape.type, shape.transpose_a ? shape.m : shape.k, shape.transpose_a ? shape.k : shape.m, shape.lda);
     result_ = layout(shape.out_type, shape.n, shape.m, shape.ldc);
     choose(blas, workspace);
   }
-  blas_plan(const blas_plan&) = delete;
-  ~blas_plan() {
-    for (const auto l : {first_, second_, result_})
-      if (l) (void)cublasLtMatrixLayoutDestroy(l);
-    if (how_) (void)cublasLtMatmulDescDestroy(how_);
-  }
 
   const product_shape& shape() const { return shape_; }
+  // False where cuBLASLt has no such product: then its ending must be computed by itself.
+  bool supported() const { return supported_; }
 
-  // alpha and beta: of the type that sums are taken in.
-  void run(cublasLtHandle_t blas, cudaStream_t stream, const void* alpha, const void* a, const void* b, const void* beta, void* c, const void* bias, void* workspace,
+  // alpha and beta: of the type that sums are taken in. The ending's vector and matrix are part of cuBLASLt's description, not of its call.
+  void run(cublasLtHandle_t blas, cudaStream_t stream, const void* alpha, const void* a, const void* b, const void* beta, void* c, const void* vector, const void* kept, void* workspace,
            std::size_t workspace_bytes) {
-    if (shape_.has_bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-    blas_check(cublasLtMatmul(blas, how_, alpha, b, first_, a, second_, beta, c, result_, c, result_, &algorithm_, workspace, workspace_bytes, stream), "cublasLtMatmul");
+    point(vector, kept);
+    blas_check(cublasLtMatmul(blas, how_.get(), alpha, b, first_.get(), a, second_.get(), beta, c, result_.get(), c, result_.get(), &algorithm_, workspace, workspace_bytes, stream), "cublasLtMatmul");
   }
 
  private:
+  using layout_object = blas_object<cublasLtMatrixLayout_t, &cublasLtMatrixLayoutDestroy>;
+
+  static cublasLtEpilogue_t epilogue_of(product_ending ending) {
+    switch (ending) {
+      case product_ending::bias: return CUBLASLT_EPILOGUE_BIAS;
+      case product_ending::bias_gelu: return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+      case product_ending::gelu_slope: return CUBLASLT_EPILOGUE_DGELU;
+      case product_ending::bias_gradient: return CUBLASLT_EPILOGUE_BGRADA;  // our B is its A
+      case product_ending::none: break;
+    }
+    return CUBLASLT_EPILOGUE_DEFAULT;
+  }
   template <class V>
   void set(cublasLtMatmulDescAttributes_t what, const V& value) {
-    blas_check(cublasLtMatmulDescSetAttribute(how_, what, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
+    blas_check(cublasLtMatmulDescSetAttribute(how_.get(), what, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
   }
-  static cublasLtMatrixLayout_t layout(cudaDataType_t type, std::int64_t rows, std::int64_t columns, std::int64_t ld) {
+  void point(const void* vector, const void* kept) {
+    if (vector != vector_) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector), vector_ = vector;
+    if (kept != kept_) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, kept), kept_ = kept;
+  }
+  static layout_object layout(cudaDataType_t type, std::int64_t rows, std::int64_t columns, std::int64_t ld) {
     cublasLtMatrixLayout_t made = nullptr;
     blas_check(cublasLtMatrixLayoutCreate(&made, type, std::uint64_t(rows), std::uint64_t(columns), ld), "cublasLtMatrixLayoutCreate");
-    return made;
+    return layout_object(made);
   }
   void choose(cublasLtHandle_t blas, std::size_t workspace) {
     cublasLtMatmulPreference_t wish = nullptr;
     blas_check(cublasLtMatmulPreferenceCreate(&wish), "cublasLtMatmulPreferenceCreate");
+    const blas_object<cublasLtMatmulPreference_t, &cublasLtMatmulPreferenceDestroy> owner(wish);
     const auto ask = [&](cublasLtMatmulPreferenceAttributes_t what, const auto& value) {
       blas_check(cublasLtMatmulPreferenceSetAttribute(wish, what, &value, sizeof value), "cublasLtMatmulPreferenceSetAttribute");
     };
     ask(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t(workspace));
-    for (const auto what : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
-                            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
-      ask(what, std::uint32_t(shape_.alignment));
+    // Parts of a sum over k meet before they are rounded to 16 bits.
+    if (shape_.out_type == CUDA_R_16F || shape_.out_type == CUDA_R_16BF) ask(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, std::uint32_t(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+    ask(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, std::uint32_t(shape_.alignment_b));
+    ask(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, std::uint32_t(shape_.alignment_a));
+    ask(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, std::uint32_t(shape_.alignment_c));
+    ask(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, std::uint32_t(shape_.alignment_c));
     cublasLtMatmulHeuristicResult_t best{};
     int found = 0;
-    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(blas, how_, first_, second_, result_, result_, wish, 1, &best, &found);
-    (void)cublasLtMatmulPreferenceDestroy(wish);
-    blas_check(status, "cublasLtMatmulAlgoGetHeuristic");
-    if (found == 0) blas_check(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(blas, how_.get(), first_.get(), second_.get(), result_.get(), result_.get(), wish, 1, &best, &found);
+    const bool refused = status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE;  // its ways to say that it has none
+    if (shape_.ending == product_ending::none || !refused) blas_check(status, "cublasLtMatmulAlgoGetHeuristic");
+    supported_ = !refused && found > 0 && best.state == CUBLAS_STATUS_SUCCESS;
+    if (shape_.ending == product_ending::none && !supported_) blas_check(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
     algorithm_ = best.algo;
   }
 
   product_shape shape_;
-  cublasLtMatmulDesc_t how_ = nullptr;
-  cublasLtMatrixLayout_t first_ = nullptr, second_ = nullptr, result_ = nullptr;
+  blas_object<cublasLtMatmulDesc_t, &cublasLtMatmulDescDestroy> how_;
+  layout_object first_, second_, result_;
   cublasLtMatmulAlgo_t algorithm_{};
+  const void *vector_ = nullptr, *kept_ = nullptr;
+  bool supported_ = false;
 };
 
 // The plans of a context. A model has some tens of shapes: looking through them costs less than starting a kernel.
 class blas_plans {
  public:
-  blas_plan& of(cublasLtHandle_t blas, const product_shape& shape, std::size_t workspace) {
+  blas_plan& of(cublasLtHandle_t blas, const product_shape& shape, std::size_t workspace, const void* vector, const void* kept) {
     for (auto& plan : plans_)
       if (plan.shape() == shape) return plan;
-    return plans_.emplace_back(blas, shape, workspace);
+    return plans_.emplace_back(blas, shape, workspace, vector, kept);
   }
   std::size_t size() const { return plans_.size(); }
 
