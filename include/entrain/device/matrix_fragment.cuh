@@ -20,11 +20,11 @@
 
 #if defined(__CUDACC__)
 #define ENTRAIN_UNROLL _Pragma("unroll")
-#define ENTRAIN_UNROLL_BY_4 _Pragma("unroll 4")
+#define ENTRAIN_UNROLL_BY_2 _Pragma("unroll 2")
 #define ENTRAIN_UNROLL_NOT _Pragma("unroll 1")
 #else
 #define ENTRAIN_UNROLL
-#define ENTRAIN_UNROLL_BY_4
+#define ENTRAIN_UNROLL_BY_2
 #define ENTRAIN_UNROLL_NOT
 #endif
 

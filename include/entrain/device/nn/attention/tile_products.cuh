@@ -26,7 +26,7 @@ __device__ inline int lane_of_warp() { return int(threadIdx.x) % warp_size; }
 template <int RowTiles, int Columns, class T, int Width>
 __device__ inline void add_dot_products(matrix_tile<T, Width> rows, matrix_tile<T, Width> tile, float (&sums)[RowTiles][Columns / 8][4]) {
   const int lane = lane_of_warp(), row = lane % 8 + lane / 16 * 8, chunk = lane / 8 % 2;
-  ENTRAIN_UNROLL_BY_4 for (int k = 0; k < Width / 16; ++k) {
+  ENTRAIN_UNROLL_BY_2 for (int k = 0; k < Width / 16; ++k) {
     std::uint32_t a[RowTiles][4];
     ENTRAIN_UNROLL for (int m = 0; m < RowTiles; ++m) load_matrices(rows.at(16 * m + lane % 16, 2 * k + lane / 16), a[m]);
     ENTRAIN_UNROLL for (int n = 0; n < Columns / 16; ++n) {
@@ -58,15 +58,20 @@ __device__ inline void add_product(const float (&p)[RowTiles][Columns / 8][4], m
   }
 }
 
-// Starts the copy of rows first ... first + Rows - 1 of `length` by a block of Threads; rows beyond become zero.
+// Starts the copy of rows first ... first + Rows - 1 of `length` by a block of Threads; rows beyond become zero. A thread's rows lie a
+// multiple of eight apart, so that its place in them is the same (addresses cost registers).
 template <int Rows, int Threads, class T, int Width>
 __device__ inline void start_load(const T* from, std::size_t step, int first, int length, matrix_tile<T, Width> to) {
-  constexpr int chunks = Width / 8;
-  static_assert(Rows * chunks % Threads == 0);
-  ENTRAIN_UNROLL for (int i = 0; i < Rows * chunks / Threads; ++i) {
-    const int item = i * Threads + int(threadIdx.x), row = item / chunks, chunk = item % chunks;
-    const bool inside = first + row < length;
-    copy_16_bytes(to.at(row, chunk), from + std::size_t(inside ? first + row : 0) * step + chunk * 8, inside);
+  constexpr int chunks = Width / 8, rows_at_once = Threads / chunks / 8 * 8;
+  static_assert(Rows % rows_at_once == 0);
+  const int row = int(threadIdx.x) / chunks, chunk = int(threadIdx.x) % chunks;
+  if (Threads % chunks != 0 && row >= rows_at_once) return;
+  T* const place = to.at(row, chunk);
+  const T* next = from + std::size_t(first + row) * step + chunk * 8;
+  ENTRAIN_UNROLL for (int i = 0; i < Rows; i += rows_at_once) {
+    const bool inside = first + row + i < length;
+    copy_16_bytes(place + i * Width, inside ? next : from, inside);
+    next += rows_at_once * step;
   }
 }
 
