@@ -185,16 +185,16 @@ template <class Sum>
 void blas_multiply(const cublasLtMatmulDescOpaque_t& o, Sum alpha, const void* a, const cublasLtMatrixLayoutOpaque_t& al, const void* b, const cublasLtMatrixLayoutOpaque_t& bl, Sum beta, const void* c,
                    void* d, const cublasLtMatrixLayoutOpaque_t& dl) {
   const std::size_t m = dl.rows, n = dl.columns, k = o.transpose_a ? al.rows : al.columns;
-  const auto matrix = [&](const void* p, const cublasLtMatrixLayoutOpaque_t& l, bool transposed, std::size_t rows, std::size_t columns) {  // op(p), row after row
-    std::vector<Sum> out(rows * columns);
+  thread_local std::vector<Sum> left, right;  // kept, so that what the library allocates can be counted
+  const auto matrix = [&](std::vector<Sum>& out, const void* p, const cublasLtMatrixLayoutOpaque_t& l, bool transposed, std::size_t rows, std::size_t columns) {  // op(p), row after row
+    out.resize(rows * columns);
     for (std::size_t i = 0; i < rows; ++i)
       for (std::size_t j = 0; j < columns; ++j) {
         const Sum x = Sum(blas_read(l.type, p, transposed ? j + i * std::size_t(l.ld) : i + j * std::size_t(l.ld)));
         out[i * columns + j] = o.compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? Sum(blas_short(float(x))) : x;
       }
-    return out;
   };
-  const std::vector<Sum> left = matrix(a, al, o.transpose_a, m, k), right = matrix(b, bl, o.transpose_b, k, n);
+  matrix(left, a, al, o.transpose_a, m, k), matrix(right, b, bl, o.transpose_b, k, n);
   for (std::size_t j = 0; j < n; ++j)
     for (std::size_t i = 0; i < m; ++i) {
       Sum sum = 0;
