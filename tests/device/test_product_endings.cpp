@@ -201,6 +201,32 @@ TEST_CASE("an affine map at every width and at addresses that are not aligned", 
       }
 }
 
+TEST_CASE("each address may be aligned otherwise than when the shape was first seen", "[device]") {
+  const auto q = engine::cuda{}.start();
+  const std::size_t n = 16;
+  const auto a = test::normal_values<float>(n * n + 1, 1), b = test::normal_values<float>(n * n + 1, 2), bias = test::normal_values<float>(n + 1, 3);
+  const on_device<float> d_a(a), d_b(b), d_bias(bias), kept(nan_values<float>(n * n + 1)), c(nan_values<float>(n * n + 1));
+  std::vector<float> x(n * n);
+  for (const int moved : {-1, 0, 1, 2, 3, 4}) {
+    CAPTURE(moved);
+    const auto skip = [moved](int which) { return which == moved ? 1 : 0; };
+    run(plain, nn::ops::broadcast_rows{n, n}, bias.data() + skip(2), x.data());
+    run(plain, nn::ops::gemm{false, false, n, n, n, n, n, n, 1, 1}, a.data() + skip(0), b.data() + skip(1), x.data());
+    const engine::product p{false, false, n, n, n, n, n, n, 1, 0};
+    if (!engine::multiply(q, p, constant(d_a) + skip(0), constant(d_b) + skip(1), c.data() + skip(3), engine::ending<float>::bias_gelu(d_bias.data() + skip(2), kept.data() + skip(4), n))) {
+      CHECK((on_a_card || moved == 4));
+      continue;
+    }
+    CHECK(moved != 4);  // a kept matrix begins at 16 bytes
+    auto inputs = kept.host(), out = c.host();
+    inputs.pop_back(), out.erase(skip(3) == 1 ? out.begin() : out.end() - 1);
+    CHECK(test::distance(inputs, x) <= 1e-5);
+    for (float& v : x) v = gelu(v);
+    CHECK(test::distance(out, x) <= 1e-5);
+  }
+  CHECK(q.context().plan_count() == 5);
+}
+
 TEST_CASE("TF32 is used when asked for, and for floats alone", "[device]") {
   const auto fast = engine::cuda{.device = 0, .tensor_float = true}.start();
   const std::size_t n = 64;

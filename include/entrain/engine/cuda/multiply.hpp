@@ -42,7 +42,7 @@ concept multipliable = (std::is_same_v<T, Out> && (std::is_same_v<T, float> || s
                        ((std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>) && (std::is_same_v<T, Out> || std::is_same_v<Out, float>));
 
 // False, and nothing done, where cuBLASLt has no product with this ending: for double all but the bias, kept matrices whose rows are no
-// multiple of 8 elements apart, and what its heuristic refuses. Without an ending it is done or thrown. No size may be zero.
+// multiple of 8 elements apart or that do not begin at 16 bytes, and what its heuristic refuses. Without an ending it is done or thrown. No size may be zero.
 // Nothing is created when the shape has been here before.
 template <class T, class Out>
   requires multipliable<T, Out>
@@ -50,7 +50,7 @@ template <class T, class Out>
   if (p.m == 0 || p.n == 0 || p.k == 0) throw usage_error("engine::multiply", "a product of nothing", "m, n, k >= 1", entrain::detail::text(p.m, ", ", p.n, ", ", p.k));
   const bool keeps = end.kind == product_ending::bias_gelu || end.kind == product_ending::gelu_slope;
   if (std::is_same_v<T, double> && end.kind > product_ending::bias) return false;
-  if (keeps && end.ld_kept % 8 != 0) return false;
+  if (keeps && (end.ld_kept % 8 != 0 || alignment_of(end.kept) < 16)) return false;
 
   const cuda_context& context = queue.context();
   const auto workspace = queue.workspace();
