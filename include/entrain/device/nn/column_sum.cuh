@@ -19,7 +19,7 @@ inline constexpr unsigned column_sum_threads = 256;
 // A block sums `Lanes` groups of `Each` neighbouring columns over the rows of one part: blockIdx = (columns, part), blockDim = (Lanes, 256 / Lanes).
 // out[part, column]; where `accumulate`, added to what is there.
 template <class In, class Out, int Each, int Lanes>
-__global__ void column_sums(const In* in, Out* out, std::size_t rows, std::size_t width, std::size_t rows_a_part, bool accumulate) {
+__global__ void column_sum_of_parts(const In* in, Out* out, std::size_t rows, std::size_t width, std::size_t rows_a_part, bool accumulate) {
   using A = arithmetic<In>;
   constexpr int teams = int(column_sum_threads) / Lanes;
   __shared__ A partial[teams][Lanes * Each];
@@ -63,8 +63,8 @@ void sum_columns(const engine::cuda_queue& queue, const In* in, Out* out, std::s
   const std::size_t rows_a_part = std::max<std::size_t>(1, (rows + parts - 1) / parts);
   const dim3 threads(Lanes, column_sum_threads / Lanes);
   if (aligned(in) && width % each == 0)
-    launch(queue, column_sums<In, Out, each, Lanes>, {dim3(ceil_div(width, Lanes * each), unsigned(parts)), threads}, in, out, rows, width, rows_a_part, accumulate);
-  else launch(queue, column_sums<In, Out, 1, Lanes>, {dim3(ceil_div(width, Lanes), unsigned(parts)), threads}, in, out, rows, width, rows_a_part, accumulate);
+    launch(queue, column_sum_of_parts<In, Out, each, Lanes>, {dim3(ceil_div(width, Lanes * each), unsigned(parts)), threads}, in, out, rows, width, rows_a_part, accumulate);
+  else launch(queue, column_sum_of_parts<In, Out, 1, Lanes>, {dim3(ceil_div(width, Lanes), unsigned(parts)), threads}, in, out, rows, width, rows_a_part, accumulate);
 }
 
 }  // namespace detail
