@@ -11,9 +11,12 @@
 
 #include <entrain/core/small_float.hpp>
 #include <entrain/device/compress/cast.cuh>
+#include <entrain/device/compress/dragonn.cuh>
 #include <entrain/device/compress/qsgd.cuh>
+#include <entrain/device/compress/random_k.cuh>
 #include <entrain/device/compress/sign.cuh>
 #include <entrain/device/compress/terngrad.cuh>
+#include <entrain/device/compress/top_k.cuh>
 
 #include "device_test.hpp"
 
@@ -95,6 +98,47 @@ void check_all(const C& compressor) {
   check<double>(compressor, 3001);
 }
 
+// Entries: how many, which, in which order.
+template <class T, class C>
+std::size_t check_sparse(const C& compressor, const std::vector<T>& values) {
+  using entry = compress::sparse_entry<T>;
+  const std::size_t n = values.size();
+  CAPTURE(entrain::describe(compressor), n, sizeof(T));
+  std::vector<entry> wire(compressor.template wire_count<T>(n));
+  auto state = compressor.template make_state<T>(n);
+  auto work = values;
+  const std::size_t entries = compress::encoded(compressor, state, place(), std::span<T>(work), std::span<entry>(wire));
+  auto sum = test::normal_values<T>(n, 2);
+  const on_device<T> d_values(values), d_sum(sum);
+  compressor.decode_add(place(), std::span<const entry>(wire).first(entries), std::span<T>(sum), T(0.75));
+
+  const on_device<entry> d_wire(std::vector<entry>(wire.size()));
+  const on_device<std::uint32_t> found(std::vector<std::uint32_t>{12345});
+  const device::compress_scratch scratch(compress::scratch_bytes<T>(compressor, n));
+  for (int run = 0; run < 2; ++run) {
+    encode(queue(), compressor, place(), scratch, static_cast<const T*>(d_values.data()), n, d_wire.data(), found.data());
+    REQUIRE(found.host()[0] == entries);
+    const auto got = d_wire.host();
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < entries; ++i) wrong += got[i].index != wire[i].index || std::memcmp(&got[i].value, &wire[i].value, sizeof(T)) != 0;
+    CHECK(wrong == 0);
+  }
+  decode_add(queue(), compressor, place(), static_cast<const entry*>(d_wire.data()), entries, d_sum.data(), n, T(0.75));
+  CHECK(different(d_sum.host(), sum) == 0);
+  return entries;
+}
+
+template <class C>
+void check_all_sparse(const C& compressor) {
+  for (const auto n : {0, 1, 7, 1000, 4096, 40001}) check_sparse(compressor, values_of<float>(std::size_t(n), 1));
+  check_sparse(compressor, values_of<double>(9001, 1));
+  check_sparse(compressor, std::vector<float>(5000));
+  std::vector<float> few(5000), equal(6000, -2.0f), steps(20000);
+  few[17] = 1, few[4999] = -1e-42f;
+  for (std::size_t i = 0; i < steps.size(); ++i) steps[i] = float(i % 7);
+  check_sparse(compressor, few), check_sparse(compressor, equal), check_sparse(compressor, steps);
+}
+
 }  // namespace
 
 TEST_CASE("casts on the device are the host's", "[device][compress]") {
@@ -129,4 +173,37 @@ TEST_CASE("terngrad on the device draws the host's numbers and writes its bytes"
   check_all(compress::terngrad{});
   check_all(compress::terngrad{.clip = 0, .packing = compress::trits::base3});
   check<float>(compress::terngrad{}, 5000, 0, 1e-36);
+}
+
+TEST_CASE("top-k on the device finds the host's entries", "[device][compress]") {
+  check_all_sparse(compress::top_k{});
+  check_all_sparse(compress::top_k{.ratio = 0.3});
+  check_all_sparse(compress::top_k{.ratio = 1});
+}
+
+TEST_CASE("sampled top-k on the device finds the host's entries, wherever its threshold falls", "[device][compress]") {
+  check_all_sparse(compress::sampled_top_k{});
+  check_all_sparse(compress::sampled_top_k{.ratio = 0.1});
+  check_sparse(compress::sampled_top_k{.ratio = 1}, values_of<float>(300, 1));
+  // What the sample of every 12th value sees is not what is there: too high, far too high, too low.
+  auto values = values_of<float>(40000, 1);
+  for (const float factor : {1.6f, 30.0f, 1e20f, 0.3f, 1e-20f}) {
+    auto uneven = values;
+    const compress::detail::random_words random(place());
+    const compress::sampled_top_k c{};
+    const std::size_t samples = compress::detail::sample_size(c.sample, c.ratio, uneven.size()), stride = uneven.size() / samples, slack = uneven.size() - stride * samples;
+    for (std::size_t i = (std::uint64_t(random[0]) * (stride + slack)) >> 32, j = 0; j < samples; ++j, i += stride) uneven[i] *= factor;
+    check_sparse(c, uneven);
+  }
+}
+
+TEST_CASE("dragonn on the device fills the host's slots", "[device][compress]") {
+  check_all_sparse(compress::dragonn{});
+  check_all_sparse(compress::dragonn{.ratio = 0.05, .slots_per_entry = 1});
+}
+
+TEST_CASE("random k on the device takes the host's indices", "[device][compress]") {
+  check_all(compress::random_k{});
+  check_all(compress::unbiased_random_k{.ratio = 0.37});
+  check<float>(compress::random_k{.ratio = 1}, 1001);
 }

@@ -43,6 +43,14 @@ struct dragonn {
   double slots_per_entry = 4;        // l / k
   std::size_t small_block = 131072;  // up to this many values the ratio is at least 1 %; 0: never
 
+  // What is kept of n values, and the slots for it.
+  double ratio_of(std::size_t n) const { return n <= small_block ? std::max(ratio, 0.01) : ratio; }
+  std::size_t slots(std::size_t n) const {
+    if (n == 0) return 0;
+    const double k = std::max(1.0, std::floor(ratio_of(n) * double(n)));
+    return std::max<std::size_t>(1, std::size_t(std::ceil(slots_per_entry * k)));
+  }
+
   template <class T>
   struct state {
     buffer<T> sample;  // scratch, as the slots
@@ -84,14 +92,6 @@ struct dragonn {
     return describe_members("dragonn", "ratio", ratio, "sample", sample, "slots_per_entry", slots_per_entry, "small_block", small_block);
   }
   friend bool operator==(const dragonn&, const dragonn&) = default;
-
- private:
-  double ratio_of(std::size_t n) const { return n <= small_block ? std::max(ratio, 0.01) : ratio; }
-  std::size_t slots(std::size_t n) const {
-    if (n == 0) return 0;
-    const double k = std::max(1.0, std::floor(ratio_of(n) * double(n)));
-    return std::max<std::size_t>(1, std::size_t(std::ceil(slots_per_entry * k)));
-  }
 };
 
 }  // namespace entrain::compress
