@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include <entrain/compress/cast.hpp>
 #include <entrain/compress/stochastic_cast.hpp>
