@@ -5,16 +5,16 @@
 # compute-sanitizer, and runs the benchmarks of bench/device. Needs nvcc and a GPU; within 10 minutes on 16 cores.
 #
 #   tests/gpu.sh              all of that
-#   tests/gpu.sh --compile    compiles and links only, for sm_80 and sm_90: what can be done without a GPU
+#   tests/gpu.sh --compile [TEST...]   compiles and links only (all, or those tests), for sm_80 and sm_90: what needs no GPU
 #   tests/gpu.sh --pack       (with apt) unpacks Catch2 into .gpu, for a machine that has neither it nor apt
 #
 # Results: build/gpu/results.txt, one line a test, and what the benchmarks print.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-mode=run
+mode=run only=()
 case ${1:-} in
-  --compile) mode=compile ;;
+  --compile) mode=compile only=("${@:2}") ;;
   --pack) mode=pack ;;
   -h | --help) sed -n '4,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
   '') ;;
@@ -66,6 +66,7 @@ for source in tests/device/test_*.cpp; do
   head -5 "$source" | grep -q 'entrain-test:.*emulated' || tests+=("$source")
 done
 for source in bench/device/*.cu; do [ -f "$source" ] && benches+=("$source"); done
+if [ ${#only[@]} -gt 0 ]; then tests=("${only[@]/%/.cpp}") tests=("${tests[@]/#/tests/device/}") benches=(); fi
 
 echo "== compile ${#tests[@]} tests and ${#benches[@]} benchmarks, $jobs at a time"
 failed=0 running=0

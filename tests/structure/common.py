@@ -17,7 +17,7 @@ INCLUDE = ROOT / "include"
 SKIPPED = 77  # CTest: SKIP_RETURN_CODE
 
 # Headers that need an optional part: the beginning of their path, and the part.
-NEEDS = {"entrain/comm/mpi/": "mpi", "entrain/comm/mpi.hpp": "mpi", "entrain/comm/nccl": "nccl", "entrain/engine/cuda": "cuda", "entrain/engine/onednn": "onednn"}
+NEEDS = {"entrain/comm/mpi/": "mpi", "entrain/comm/mpi.hpp": "mpi", "entrain/comm/nccl": "nccl", "entrain/engine/cuda": "cuda", "entrain/device/": "cuda", "entrain/engine/onednn": "onednn"}
 
 INCLUDE_LINE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.MULTILINE)
 

@@ -2,6 +2,7 @@
 """Compiles each header alone with warnings as errors, or all of them in two translation units linked together.
 
 headers.py [--compiler g++] [--config FILE] FOLDER...   each header of these folders (default: all of them), alone
+headers.py --device                                     each .cuh alone, by nvcc for sm_80 and sm_90
 headers.py --link ...                                   a definition that lacks `inline` shows up here
 """
 
@@ -20,6 +21,9 @@ def in_folders(header, folders):
 def alone(compiler, header):
     warnings = [] if compiler.nvcc else Compiler.WARNINGS
     mode = ["-cuda", "-o", "/dev/null"] if compiler.nvcc else ["-fsyntax-only"]
+    if header.endswith(".cuh"):
+        warnings, mode = ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra"], ["--expt-relaxed-constexpr", "-c", "-o", "/dev/null"]
+        mode += ["-gencode", "arch=compute_80,code=sm_80", "-gencode", "arch=compute_90,code=sm_90"]
     # Twice: a header without #pragma once shows up too.
     succeeded, output = compiler.run(warnings + compiler.part_flags + mode, f"#include <{header}>\n#include <{header}>\n", [header])
     return None if succeeded else f"{header} does not compile alone:\n{output}"
@@ -45,9 +49,9 @@ def linked(compiler, names):
 
 
 def main():
-    options = arguments(__doc__, COMPILER, CONFIG, (["--link"], {"action": "store_true"}), (["folders"], {"nargs": "*"}))
-    compiler = Compiler(options.compiler, options.config)
-    names = [h for h in headers() if in_folders(h, options.folders) and compiler.supports(h)]
+    options = arguments(__doc__, COMPILER, CONFIG, (["--link"], {"action": "store_true"}), (["--device"], {"action": "store_true"}), (["folders"], {"nargs": "*"}))
+    compiler = Compiler("nvcc" if options.device else options.compiler, options.config)
+    names = [h for h in headers("*.cuh" if options.device else "*.hpp") if in_folders(h, options.folders) and compiler.supports(h)]
     if options.link:
         stamp = compiler.memory / ("linked-" + digest(names)[:16])
         problems = [] if stamp.exists() else linked(compiler, names)
