@@ -196,7 +196,7 @@ int main(int argc, char** argv) {
     const en::data::bytes text{argument(argc, argv, "--data", std::filesystem::exists(shakespeare) ? shakespeare : repository("include")), {.context = 64}};
     const unsigned long steps = std::max(5ul, steps_or(argc, argv, 150));
     using namespace en::compress;
-    const en::optim::adamw adam{.learning_rate = 3e-3};
+    const en::optim::adamw adam{.learning_rate = 1e-3};
     const auto always = [](auto c) { return [c](unsigned long) { return c; }; };
     // What waits in a residual is large at first, and Adam magnifies it: biased methods begin after a tenth of the steps.
     const auto later = [](auto c) { return [c](unsigned long n) { return after{n / 2, c}; }; };
@@ -225,7 +225,7 @@ int main(int argc, char** argv) {
     all.add("dragonn 1 % + feedback", adam, later(error_feedback{dragonn{.ratio = 0.01}}));
     all.add("top 5 %, 15 levels", adam, later(error_feedback{chain{top_k{.ratio = 0.05}, qsgd{.levels = 15, .bucket = 0, .scale = norm::maximum}}}));
     all.add("random 5 % + feedback", adam, later(error_feedback{random_k{.ratio = 0.05}}));
-    all.add("dgc 1 %", en::optim::adamw{.learning_rate = 3e-3, .beta1 = 0},
+    all.add("dgc 1 %", en::optim::adamw{.learning_rate = 1e-3, .beta1 = 0},
             [](unsigned long n) { return per_layer{rule{travel{dgc{.ratio = 0.01, .steps_each = n / 4 + 1}, way::gather}, {.matrices = true, .at_least = 1024}}, momentum_correction{none{}}}; }, 1.5);
     all.add("sketched_sgd 1 %", adam, later(matrices(sketched_sgd{.ratio = 0.01})));
     all.add("power_sgd, rank 4", adam, later(matrices(power_sgd{.rank = 4})), 1.5);

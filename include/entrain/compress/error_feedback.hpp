@@ -46,7 +46,8 @@ struct error_feedback {
   Inner inner;
   bool rescale;
 
-  explicit constexpr error_feedback(Inner compressor = {}, bool rescale_with_rate = false) : inner(compressor), rescale(rescale_with_rate) {}
+  constexpr error_feedback() requires std::default_initializable<Inner> : inner{}, rescale(false) {}
+  explicit constexpr error_feedback(Inner compressor, bool rescale_with_rate = false) : inner(compressor), rescale(rescale_with_rate) {}
 
   template <class T>
   struct state {

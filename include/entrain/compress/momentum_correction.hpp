@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -61,7 +62,8 @@ struct momentum_correction {
   Inner inner;
   momentum_options options;
 
-  explicit constexpr momentum_correction(Inner compressor = {}, momentum_options o = {}) : inner(compressor), options(o) {}
+  constexpr momentum_correction() requires std::default_initializable<Inner> : inner{} {}
+  explicit constexpr momentum_correction(Inner compressor, momentum_options o = {}) : inner(compressor), options(o) {}
 
   template <class T>
   struct state {
