@@ -112,6 +112,17 @@ TEST_CASE("a CNN on the device learns what it learns on the host", "[device]") {
   check_same(train(1, model, pictures{}, 3, 4, optim::sgd{.learning_rate = 0.05}, engine::cuda{}), train(1, model, pictures{}, 3, 4, optim::sgd{.learning_rate = 0.05}), 1e-4);
 }
 
+TEST_CASE("as the documentation shows it", "[device]") {
+  comm::self world;
+  //! [cuda]
+  trainer run{nn::gpt{.layers = 1, .heads = 2, .width = 32, .context = 12, .vocabulary = 23}, optim::adamw{.learning_rate = 3e-3}, world, engine::cuda{}, precision::bf16_mixed{}};
+  run.fit(sequences{}, {.steps = 3, .batch = 4});
+  run.assemble_parameters();  // brings them to the host
+  //! [cuda]
+  CHECK(run.parameters().size() > 0);
+  CHECK(run.describe().find("bf16_mixed") != std::string::npos);
+}
+
 TEST_CASE("a GPT on the device learns what it learns on the host, with dropout", "[device]") {
   const auto host = train(1, language, sequences{}, 20, 4, optim::sgd{.learning_rate = 0.1});
   check_same(train(1, language, sequences{}, 20, 4, optim::sgd{.learning_rate = 0.1}, engine::cuda{}), host, 1e-4);
