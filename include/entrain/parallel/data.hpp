@@ -36,8 +36,6 @@ struct data {
   static constexpr bool check() {
     static_assert(!nn::on_host<typename Setup::model> || std::same_as<typename Setup::value_type, typename Setup::kept_type>,
                   "mixed precision needs an engine that has it: pass engine::cuda{}, or precision::fp32 on the host");
-    static_assert(nn::on_host<typename Setup::model> || !optim::owns_communication<typename Setup::optimizer>,
-                  "an optimizer that owns its communication has no form for engine::cuda yet: use it on engine::host");
     if constexpr (optim::owns_communication<typename Setup::optimizer>) return check_local_steps<Setup>();
     else return true;
   }

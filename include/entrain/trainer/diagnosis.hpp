@@ -144,6 +144,8 @@ struct explain_members {
   static_assert(optim::has_learning_rate<optimizer>, "an optimizer needs 'double learning_rate_at(std::uint64_t step) const'");
   static_assert(!optim::has_fields<optimizer> || optim::updates_parameters<optimizer, kept>,
                 "an optimizer needs 'template <class T> void update(const optim::update_context&, T* parameters, const T* gradient, std::array<T*, N> state, std::size_t n) const'");
+  static_assert(optimizer_meets_parallelism<Chosen>,
+                "this optimizer owns its communication and takes steps of its own on every rank: use it with parallel::data, or use optim::adamw with this parallel policy");
   [[no_unique_address]] explain_compression<compressor, kept> compressor_;
 };
 

@@ -94,3 +94,8 @@ void any_order() {
   const en::optim::one_bit_adam adam;
   en::trainer c{en::test::line<float>{}, adam, en::compress::per_layer{en::compress::rule{en::compress::one_bit_momentum_of(adam), {.matrices = true}}, en::compress::exact_momentum_of(adam)}};
 }
+
+#if defined(CASE_mixed_precision_on_the_host)
+// expect: mixed precision needs an engine that has it: pass engine::cuda{}, or precision::fp32 on the host
+void meet() { en::trainer run{en::nn::mlp{.inputs = 2, .hidden = {3}, .outputs = 2}, en::optim::sgd{}, en::precision::bf16_mixed{}}; }
+#endif
