@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "../catch.hpp"
 
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
 #include <entrain/compress/block_float8.hpp>
@@ -23,6 +25,40 @@ TEMPLATE_TEST_CASE("formats of 8 and 16 bits keep the laws", "[compress]", float
   testing::check_compressor<TestType>(compress::natural{});
   testing::check_compressor<TestType>(compress::block_float8<>{});
   testing::check_compressor<TestType>(compress::block_float8<float8_e5m2>{.block = 32});
+}
+
+TEST_CASE("the processor's instructions for float16 give the same bits as the arithmetic, at every length", "[compress]") {
+  if (!compress::detail::to_halves(nullptr, 0, nullptr)) return;  // this processor has none
+  // Every 251st float: all exponents, both signs, NaNs with and without payload.
+  std::vector<float> values;
+  for (std::uint64_t word = 0; word < (1ull << 32); word += 251) values.push_back(std::bit_cast<float>(std::uint32_t(word)));
+  for (const std::uint32_t word : {0x00000000u, 0x80000000u, 0x7f800000u, 0xff800000u, 0x7f800001u, 0x7fc00000u, 0xffffffffu, 0x477fe000u, 0x477ff000u, 0x33000000u, 0x33000001u, 0x00000001u})
+    values.push_back(std::bit_cast<float>(word));
+  std::vector<float16> codes(values.size());
+  compress::detail::to_halves(values.data(), values.size(), codes.data());
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) wrong += codes[i].bits != float16(values[i]).bits;
+  CHECK(wrong == 0);
+
+  std::vector<float16> all(1 << 16);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i].bits = std::uint16_t(i);
+  std::vector<float> sums(all.size());
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] = float(i % 17) - 8;
+  auto found = sums;
+  compress::detail::add_halves(all.data(), all.size(), 0.7f, found.data());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    volatile float product = 0.7f * float(all[i]);  // rounded by itself
+    const float expected = sums[i] + product;
+    wrong += std::isnan(expected) ? !std::isnan(found[i]) : found[i] != expected;
+  }
+  CHECK(wrong == 0);
+  for (std::size_t n = 0; n <= 33; ++n) {
+    std::vector<float16> part(n + 1);
+    compress::detail::to_halves(values.data() + 5000000, n, part.data());
+    for (std::size_t i = 0; i < n; ++i) wrong += part[i].bits != float16(values[5000000 + i]).bits;
+    wrong += part[n].bits != 0;
+  }
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("casts with error feedback lose nothing", "[compress]") {

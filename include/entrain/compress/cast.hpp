@@ -3,9 +3,12 @@
 
 #include <span>
 #include <string>
+#include <type_traits>
 
 #include <entrain/core/config.hpp>
+#include <entrain/core/small_float.hpp>
 #include <entrain/compress/concepts.hpp>
+#include <entrain/compress/detail/half_instructions.hpp>
 
 // Gradients travel in a narrower number format: cast<bfloat16>, cast<float16>, cast<float8_e4m3>, cast<float8_e5m2>. Rounds to
 // nearest; float16 and the 8-bit formats saturate at their largest number (core/small_float.hpp), so scale what may be larger
@@ -34,6 +37,8 @@ struct cast {
     const T* in = values.data();
     Wire* out = wire.data();
     const std::size_t n = values.size();
+    if constexpr (std::is_same_v<Wire, float16> && std::is_same_v<T, float>)
+      if (detail::to_halves(in, n, out)) return;
     ENTRAIN_VECTORISE
     for (std::size_t i = 0; i < n; ++i) out[i] = Wire(float(in[i]));
   }
@@ -43,6 +48,8 @@ struct cast {
     const Wire* in = wire.data();
     T* out = values.data();
     const std::size_t n = values.size();
+    if constexpr (std::is_same_v<Wire, float16> && std::is_same_v<T, float>)
+      if (detail::add_halves(in, n, scale, out)) return;
     ENTRAIN_VECTORISE
     for (std::size_t i = 0; i < n; ++i) out[i] += scale * T(float(in[i]));
   }
