@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <thread>
 
 // The part of CUDA's runtime that the library calls, on ordinary memory (see cuda_runtime.h beside this). Device memory begins
 // poisoned with NaNs, so that what is read before it is written shows.
@@ -22,8 +24,17 @@ enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8, cudaFu
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 
 namespace entrain::emulated {
-struct stream {};
-struct event {};
+// Everything is done when the call returns, but what other ranks take part in (nccl.h beside this): a stream's last such work, which
+// events remember.
+struct work {
+  virtual ~work() = default;
+  virtual bool done() = 0;
+  void wait() {
+    while (!done()) std::this_thread::yield();
+  }
+};
+struct stream { std::shared_ptr<work> last; };
+struct event { std::shared_ptr<work> after; };
 inline std::atomic<long> allocations = 0;  // of device and pinned memory, ever
 }  // namespace entrain::emulated
 
@@ -62,11 +73,13 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t n, cu
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { *s = new entrain::emulated::stream; return cudaSuccess; }
 inline cudaError_t cudaStreamCreateWithPriority(cudaStream_t* s, unsigned f, int) { return cudaStreamCreateWithFlags(s, f); }
 inline cudaError_t cudaStreamDestroy(cudaStream_t s) { delete s; return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamQuery(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned = 0) { return cudaSuccess; }
+inline cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* most) { *least = 0, *most = -5; return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t s) { if (s && s->last) s->last->wait(); return cudaSuccess; }
+inline cudaError_t cudaStreamQuery(cudaStream_t s) { return s && s->last && !s->last->done() ? cudaErrorNotReady : cudaSuccess; }
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { *e = new entrain::emulated::event; return cudaSuccess; }
 inline cudaError_t cudaEventDestroy(cudaEvent_t e) { delete e; return cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) { e->after = s ? s->last : nullptr; return cudaSuccess; }
+inline cudaError_t cudaEventQuery(cudaEvent_t e) { return e->after && !e->after->done() ? cudaErrorNotReady : cudaSuccess; }
+inline cudaError_t cudaEventSynchronize(cudaEvent_t e) { if (e->after) e->after->wait(); return cudaSuccess; }
+// What comes next on the stream is done at once, so this waits where it must.
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t e, unsigned = 0) { return cudaEventSynchronize(e); }
