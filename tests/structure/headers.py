@@ -3,6 +3,8 @@
 
 headers.py [--compiler g++] [--config FILE] FOLDER...   each header of these folders (default: all of them), alone
 headers.py --device                                     each .cuh alone, by nvcc for sm_80 and sm_90
+headers.py --together ...                               all of them in one translation unit: for compilers other than the first, to which it
+                                                        must be acceptable, while that each stands alone has been seen already
 headers.py --link ...                                   a definition that lacks `inline` shows up here
 """
 
@@ -29,6 +31,13 @@ def alone(compiler, header):
     return None if succeeded else f"{header} does not compile alone:\n{output}"
 
 
+def together(compiler, names):
+    warnings = [] if compiler.nvcc else Compiler.WARNINGS
+    mode = ["-cuda", "-o", "/dev/null"] if compiler.nvcc else ["-fsyntax-only"]
+    succeeded, output = compiler.run(warnings + compiler.part_flags + mode, "".join(f"#include <{name}>\n" for name in names), names)
+    return [] if succeeded else [output]
+
+
 def linked(compiler, names):
     text = "".join(f"#include <{name}>\n" for name in names)
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +58,7 @@ def linked(compiler, names):
 
 
 def main():
-    options = arguments(__doc__, COMPILER, CONFIG, (["--link"], {"action": "store_true"}), (["--device"], {"action": "store_true"}), (["folders"], {"nargs": "*"}))
+    options = arguments(__doc__, COMPILER, CONFIG, (["--link"], {"action": "store_true"}), (["--device"], {"action": "store_true"}), (["--together"], {"action": "store_true"}), (["folders"], {"nargs": "*"}))
     compiler = Compiler("nvcc" if options.device else options.compiler, options.config)
     names = [h for h in headers("*.cuh" if options.device else "*.hpp") if in_folders(h, options.folders) and compiler.supports(h)]
     if options.link:
@@ -58,6 +67,8 @@ def main():
         if not problems:
             stamp.touch()
         return finish(problems, f"{len(names)} headers, two translation units, one program")
+    if options.together:
+        return finish(together(compiler, names), f"{len(names)} headers compile together")
     problems = [p for p in side_by_side(lambda h: alone(compiler, h), names) if p]
     return finish(problems, f"{len(names)} headers compile alone")
 
