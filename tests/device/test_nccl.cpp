@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// entrain-test: emulated, because it provokes failures of NCCL
 #include "../catch.hpp"
 
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include <entrain/comm/self.hpp>
 #include <entrain/comm/threads.hpp>
 #include <entrain/core/small_float.hpp>
+#include <entrain/testing/communicator_laws.hpp>
 
 #include "device_test.hpp"
 
@@ -178,6 +180,11 @@ TEST_CASE("what lies in host memory goes by the host communicator, and everythin
     comm::send_receive(world, view<int>(&token, 1), (world.rank() + 1) % 3, view<int>(&from, 1), (world.rank() + 2) % 3);
     expect(from == 2, "host messages");
   });
+}
+
+TEST_CASE("in host memory it obeys the laws of communicators", "[nccl]") {
+  for (const int ranks : {1, 3})
+    on_ranks(ranks, [](world_type& world, comm::threads&, const engine::cuda_queue&) { testing::check_communicator(world, {.largest = 130}); });
 }
 
 TEST_CASE("a host communicator of messages alone is enough", "[nccl]") {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include <entrain/optim/concepts.hpp>
 #include <entrain/parallel/compression_state.hpp>
 #include <entrain/parallel/concepts.hpp>
+#include <entrain/parallel/device_exchange.hpp>
 #include <entrain/parallel/metrics.hpp>
 #include <entrain/parallel/plan.hpp>
 #include <entrain/parallel/staged_exchange.hpp>
@@ -27,7 +29,8 @@
 
 // Data parallelism on an engine whose memory the host cannot read. Parameters, gradients and optimizer state live there; what is kept
 // in more bits than the model computes with (precision::bf16_mixed) is updated there, too, and rounded in the same pass. Gradients are
-// exchanged through host memory (parallel/staged_exchange.hpp), by any communicator and compressor.
+// exchanged through host memory (parallel/staged_exchange.hpp), by any communicator and compressor; without a compressor where they lie,
+// if the communicator reaches them there (parallel/device_exchange.hpp).
 //
 // A step waits for the device once to read the loss, once for the norm where gradients are clipped, and for what it exchanges.
 //
@@ -58,6 +61,8 @@ class device_replica {
   using engine_type = std::remove_cvref_t<decltype(std::declval<model_type&>().engine())>;
   using space = typename engine_type::space;
   static constexpr bool is_mixed = !std::same_as<T, kept_type>;
+  using exchange_type = std::conditional_t<exchanges_on_device<T, engine_type, communicator_type, compressor_type>, device_exchange<T, engine_type, communicator_type>,
+                                           staged_exchange<T, kept_type, engine_type, communicator_type, compressor_type>>;
   static constexpr std::size_t field_count = optimizer_type::fields.size();
   static_assert(requires(const engine_type& e, const parameter_layout& l) { make_update_table(e, l); },
                 "the kernels of this engine are not in sight: include <entrain/device/device.cuh> in a file that nvcc compiles");
@@ -84,6 +89,7 @@ class device_replica {
   // The host's copy; assemble_parameters() fetches it, parameters_changed() sends it.
   std::span<kept_type> parameters() { return host_.span(); }
   void assemble_parameters() {
+    exchange_.settle();
     engine_.copy(kept_.data(), host_.data(), host_.size());
     engine_.wait();
   }
@@ -195,6 +201,7 @@ class device_replica {
   void update(std::uint64_t step, const step_report& report) {
     optim::update_context context{step, report.learning_rate, 0, block_kind::weight};
     const double clip = optim::clip_norm_of(optimizer_);
+    if (clip > 0 || layout_.trainable_begin() > 0) exchange_.settle();  // the host waits for the device
     context.gradient_scale = gradient_scale(report.loss.count, clip, clip > 0 ? sum_of_squares(engine_, table_, static_cast<const T*>(gradient_.data())) : 0.0);
     update_arrays<T, kept_type, field_count> arrays;
     arrays.kept = kept_.data(), arrays.gradient = gradient_.data();
@@ -225,7 +232,7 @@ class device_replica {
   optimizer_type optimizer_;
   communicator_type& comm_;
   parameter_layout layout_;
-  staged_exchange<T, kept_type, engine_type, communicator_type, compressor_type> exchange_;
+  exchange_type exchange_;
   table_type table_;
   buffer<kept_type> host_;
   buffer<kept_type, space> kept_;

@@ -81,6 +81,8 @@ class staged_exchange {
     engine_.await(returned_);
   }
 
+  void settle() {}  // finish() has waited for everything
+
   void add_to(plan& p, std::uint64_t step) const {
     if (inner_) inner_->add_to(p, step);
   }

@@ -49,7 +49,11 @@ class group {
   int device() const { return device_; }
   const nccl_options& options() const { return options_; }
   const std::optional<engine::cuda_queue>& followed() const { return followed_; }
-  void follow(const engine::cuda_queue& queue) { followed_ = queue; }
+  void follow(const engine::cuda_queue& queue) {
+    if (queue.context().device() != device_)
+      throw usage_error(who(), "cannot follow an engine on another device", entrain::detail::text("device ", device_), entrain::detail::text("device ", queue.context().device()));
+    followed_ = queue;
+  }
 
   // All ranks call it.
   void join(const ncclUniqueId& id) {

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <entrain/comm/collectives.hpp>
+#include <entrain/comm/traits.hpp>
+#include <entrain/compress/concepts.hpp>
+#include <entrain/core/error.hpp>
+#include <entrain/core/layout.hpp>
+#include <entrain/core/memory.hpp>
+#include <entrain/parallel/buckets.hpp>
+#include <entrain/parallel/plan.hpp>
+#include <entrain/parallel/routes/route.hpp>
+
+// The exchange of gradients that lie in an engine's memory, where the communicator reaches it by itself (comm/nccl.hpp) and nothing is
+// encoded: a bucket is summed where it lies as soon as its blocks are final, beside the arithmetic; no copy, no wait of the host.
+// Anything else goes through host memory (parallel/staged_exchange.hpp, whose interface this is).
+//
+// Sums are in the type that the model computes with: with bfloat16 each addition rounds, where the staged exchange adds in the kept
+// type. Cost: one all-reduce a bucket. Memory: none.
+//
+// The device learns by events when sums are there; the host asks later, at the next step or before it waits for the device, so that a
+// rank that does not come ends in communication_error and not in a wait without end.
+
+namespace entrain::parallel {
+
+template <class T, class Engine, class Communicator, class Compression>
+inline constexpr bool exchanges_on_device = [] {
+  if constexpr (!compress::is_identity<Compression>) return false;
+  else return comm::native<Communicator, comm::collective::all_reduce, T, comm::sum, typename Engine::space> && requires(Communicator& c, const Engine& e) {
+    c.follow(e);
+    c.hold(e);
+  };
+}();
+
+template <class T, class Engine, class Communicator>
+class device_exchange {
+  using space = typename Engine::space;
+
+ public:
+  template <class Compression>
+  device_exchange(const parameter_layout& layout, const Engine& engine, Communicator& comm, const Compression&, std::size_t bucket_bytes, bool whole_blocks)
+      : layout_(layout), engine_(engine), comm_(comm), queue_(layout, cut(layout, comm, bucket_bytes, whole_blocks)), under_way_(queue_.buckets().size()) {
+    comm.follow(engine);
+  }
+
+  void begin_step(const compress::context&) {
+    settle();
+    queue_.reset();
+  }
+
+  // The block's gradient will be final when the engine has done what it has been given so far.
+  void ready(std::size_t block, view<T, space> gradient) {
+    if (!routes::trained(layout_[block])) return;
+    queue_.ready(block, [&](std::size_t b) {
+      const auto [begin, end] = range(b);
+      under_way_[b] = comm::start_all_reduce(comm_, gradient.subview(begin, end - begin), comm::sum{});
+    });
+  }
+
+  // After the last block; afterwards the engine's next work finds the sums in `gradient`.
+  void finish(view<T, space>, double) {
+    if (under_way_.empty()) return;
+    if (const std::size_t last = under_way_.size() - 1; !queue_.started(last))
+      throw usage_error("gradient exchange", "waits for parameter blocks that the model has not reported as ready, such as '" + layout_[queue_.buckets()[last].blocks.back()].name + "'");
+    comm_.hold(engine_);
+  }
+
+  // Waits until everything has arrived: called before the host waits for the device. Errors: communication_error.
+  void settle() {
+    for (auto& one : under_way_) one.wait();
+  }
+
+  void add_to(plan& p, std::uint64_t /*step*/) const {
+    for (std::size_t b = 0; b < under_way_.size(); ++b) p.push_back({"all_reduce", "gradient", sizeof(T), range(b).second - range(b).first});
+  }
+  std::string explain(std::uint64_t /*step*/) const {
+    if (under_way_.empty()) return "one rank, nothing is encoded: nothing travels\n";
+    std::string out;
+    for (std::size_t b = 0; b < under_way_.size(); ++b)
+      out += "on the device, " + std::to_string(queue_.buckets()[b].blocks.size()) + " blocks from '" + layout_[queue_.buckets()[b].blocks.front()].name + "': all_reduce of " +
+             std::to_string((range(b).second - range(b).first) * sizeof(T)) + " bytes;\n";
+    return out;
+  }
+
+  // Nothing is remembered from step to step.
+  template <class Sink>
+  void save(Sink&) { settle(); }
+  template <class Source>
+  void load(Source&) {}
+
+ private:
+  static std::vector<bucket> cut(const parameter_layout& layout, const Communicator& comm, std::size_t bucket_bytes, bool whole_blocks) {
+    if (comm.size() == 1) return {};
+    const std::size_t each = std::max<std::size_t>(1, bucket_bytes / sizeof(T));
+    return whole_blocks ? cut_by_block(layout, each, [](std::size_t) { return true; }) : cut_by_range(layout, each, parameter_layout::alignment);
+  }
+  // A bucket may reach past the last parameter.
+  std::pair<std::size_t, std::size_t> range(std::size_t b) const {
+    const auto& it = queue_.buckets()[b];
+    return {it.begin, std::min(it.end, layout_.size())};
+  }
+
+  const parameter_layout& layout_;
+  Engine engine_;
+  Communicator& comm_;
+  bucket_queue queue_;
+  std::vector<comm::pending<Communicator>> under_way_;
+};
+
+}  // namespace entrain::parallel
