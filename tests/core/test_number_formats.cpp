@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "../catch.hpp"
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -59,6 +60,21 @@ TEST_CASE("float16 and the 8-bit formats: every code, and every middle between t
   CHECK(std::isinf(float(infinity)));
   infinity.bits = 0x7c01;
   CHECK(std::isnan(float(infinity)));
+}
+
+TEST_CASE("binary16 is float16 up to its largest number, and infinite above", "[core]") {
+  for (unsigned word = 0; word < 0x47800000u; word += 0x1b7) {
+    const float x = std::bit_cast<float>(word);
+    if (x >= 65520) break;
+    REQUIRE(binary16(x).bits == float16(x).bits);
+    REQUIRE(binary16(-x).bits == float16(-x).bits);
+  }
+  CHECK(float(binary16(std::nextafter(65520.0f, 0.0f))) == 65504.0f);
+  for (const float large : {65520.0f, 1e30f, std::numeric_limits<float>::max(), std::numeric_limits<float>::infinity()}) {
+    CHECK(float(binary16(large)) == std::numeric_limits<float>::infinity());
+    CHECK(float(binary16(-large)) == -std::numeric_limits<float>::infinity());
+  }
+  CHECK(std::isnan(float(binary16(std::nanf("1")))));
 }
 
 TEST_CASE("formats have names and sizes", "[core]") {

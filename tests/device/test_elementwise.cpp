@@ -143,7 +143,7 @@ TEST_CASE("dropout on the device draws the host's numbers", "[device]") {
 
 TEST_CASE("squared error on the device is that of the plain loops", "[device]") {
   for (const std::size_t skip : {0, 1})
-    for (const auto& op : {nn::ops::squared_error{0, 4}, nn::ops::squared_error{1, 1}, nn::ops::squared_error{5, 7}, nn::ops::squared_error{40, 130}}) {
+    for (const auto& op : {nn::ops::squared_error{0, 4}, nn::ops::squared_error{1, 1}, nn::ops::squared_error{5, 7}, nn::ops::squared_error{40, 130}, nn::ops::squared_error{40, 130, 8192}}) {
       check_squared_error<float>(op, skip);
       check_squared_error<bfloat16>(op, skip);
       check_squared_error<double>(op, skip);

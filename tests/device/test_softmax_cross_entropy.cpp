@@ -2,6 +2,7 @@
 #include "../catch.hpp"
 
 #include <entrain/core/dtype.hpp>
+#include <entrain/core/small_float.hpp>
 #include <entrain/device/nn/softmax_cross_entropy.cuh>
 #include <entrain/nn/reference.hpp>
 
@@ -81,6 +82,8 @@ TEST_CASE("cross-entropy on the device is that of the plain loops", "[device]") 
     check<float>({5, classes}, 1e-5);
     check<bfloat16>({5, classes}, 1e-2);
     check<double>({5, classes}, 1e-12);
+    check<float>({5, classes, 1000}, 1e-5);
+    check<binary16>({5, classes, 1000}, 2e-3);
   }
   const softmax_cross_entropy many{2100, 2}, wide{2, 5003};  // more rows than blocks; more classes than a block's packs
   check(many, test::normal_values<double>(many.rows * many.classes, 1), some_targets(many), 1e-12, where::same);

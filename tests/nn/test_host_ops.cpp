@@ -224,6 +224,14 @@ TEST_CASE("softmax cross-entropy") {
       auto in_place = logits;
       ops::forward_backward(fast, d, in_place.data(), targets.data(), in_place.data());
       CHECK(in_place == gradient);
+      for (float& g : gradient) g *= 1024;
+      in_place = logits;
+      CHECK(ops::forward_backward(fast, {rows, classes, 1024}, in_place.data(), targets.data(), in_place.data()).sum == loss.sum);
+      CHECK(in_place == gradient);  // a power of two changes no digit
+      ops::forward_backward(plain, {rows, classes, 3}, wide(logits).data(), targets.data(), expected.data());
+      in_place = logits;
+      ops::forward_backward(fast, {rows, classes, 3}, in_place.data(), targets.data(), in_place.data());
+      CHECK(worst(in_place, expected, 1e-2) < 1e-5 + (classes == 1 ? 1 : 0));
     }
   // The first of equal maxima is the prediction; large logits do not overflow.
   const ops::softmax_cross_entropy d{2, 3};

@@ -14,6 +14,7 @@
 // elsewhere are kept when converted to float. Every step is a select, not a branch, so that loops vectorise.
 //
 //   float16      5 exponent bits, 10 fraction bits, largest 65504, least 2^-24
+//   binary16     the same format as processors compute in it: what is too large becomes infinite (dynamic loss scaling looks for that)
 //   float8_e4m3  4 and 3, largest 448, least 2^-9, no infinity
 //   float8_e5m2  5 and 2, largest 57344, least 2^-16
 
@@ -62,6 +63,16 @@ struct small_format {
   }
 };
 
+// What is too large becomes infinite instead.
+template <class Format, std::uint32_t Infinity, std::uint32_t FirstTooLarge>
+struct overflowing : Format {
+  ENTRAIN_HOST_DEVICE static constexpr typename Format::storage from(float value) {
+    const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(value) & 0x7fffffffu, code = Format::from(value);
+    const bool over = magnitude >= FirstTooLarge && magnitude <= 0x7f800000u;
+    return typename Format::storage(Format::either(over, (code & ~Format::magnitudes) | Infinity, code));
+  }
+};
+
 }  // namespace detail
 
 template <class Format>
@@ -75,12 +86,18 @@ struct small_float {
 };
 
 using float16 = small_float<detail::small_format<5, 10, 0x7bff, 0x7e00>>;
+using binary16 = small_float<detail::overflowing<detail::small_format<5, 10, 0x7bff, 0x7e00>, 0x7c00, 0x477ff000>>;  // from 65520 on
 using float8_e4m3 = small_float<detail::small_format<4, 3, 0x7e, 0x7f>>;
 using float8_e5m2 = small_float<detail::small_format<5, 2, 0x7b, 0x7e>>;
 
 template <> struct dtype_of<float16> { static constexpr dtype value = dtype::f16; };
+template <> struct dtype_of<binary16> { static constexpr dtype value = dtype::f16; };
 template <> struct dtype_of<float8_e4m3> { static constexpr dtype value = dtype::f8_e4m3; };
 template <> struct dtype_of<float8_e5m2> { static constexpr dtype value = dtype::f8_e5m2; };
+
+// Either of the two of IEEE's format.
+template <class T>
+inline constexpr bool is_half = std::is_same_v<T, float16> || std::is_same_v<T, binary16>;
 
 // The largest finite number.
 template <class F>

@@ -10,8 +10,8 @@
 #include <entrain/core/small_float.hpp>
 
 // Rounding by chance: up with the probability that makes the mean right (Gupta et al., "Deep learning with limited numerical precision",
-// ICML 2015). Random bits are added below the last place that stays, and cut off. Saturates as core/small_float.hpp does; bfloat16 keeps
-// infinities, and what would become one is cut instead. The same bits on host and device.
+// ICML 2015). Random bits are added below the last place that stays, and cut off. Saturates as core/small_float.hpp does; bfloat16
+// and binary16 keep infinities, and what would become one is cut instead. The same bits on host and device.
 //
 //   const bfloat16 y = stochastically_rounded<bfloat16>(x, 32 random bits);
 
@@ -34,6 +34,9 @@ ENTRAIN_HOST_DEVICE constexpr auto stochastic_bits(float value, std::uint32_t ra
   code = code > L ? L : code;
   code = format::either(magnitude > 0x7f800000u, N, code);
   return typename format::storage(sign | code);
+}
+ENTRAIN_HOST_DEVICE constexpr std::uint16_t stochastic_bits(float value, std::uint32_t random, std::type_identity<binary16>) {
+  return std::uint16_t((std::bit_cast<std::uint32_t>(value) & 0x7fffffffu) == 0x7f800000u ? binary16(value).bits : stochastic_bits(value, random, std::type_identity<float16>{}));
 }
 ENTRAIN_HOST_DEVICE constexpr std::uint16_t stochastic_bits(float value, std::uint32_t random, std::type_identity<bfloat16>) {
   const auto word = std::bit_cast<std::uint32_t>(value);

@@ -31,7 +31,7 @@
 namespace entrain::device {
 
 template <class T>
-concept matrix_element = std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>;
+concept matrix_element = std::is_same_v<T, bfloat16> || is_half<T>;
 
 #if defined(__CUDACC__)
 __device__ inline std::uint32_t shared_address(const void* pointer) { return std::uint32_t(__cvta_generic_to_shared(pointer)); }

@@ -73,7 +73,7 @@ class classification_head {
  private:
   template <class Call>
   ops::softmax_cross_entropy operation(const Call& c) const {
-    return {c.rows, in_size};
+    return {c.rows, in_size, c.how.loss_scale};
   }
 };
 
@@ -124,7 +124,7 @@ class regression_head {
  private:
   template <class Call>
   ops::squared_error operation(const Call& c) const {
-    return {c.rows, in_size};
+    return {c.rows, in_size, c.how.loss_scale};
   }
   template <class Call>
   const T* targets([[maybe_unused]] const Call& c, const resident_batch<regression_batch>& batch, [[maybe_unused]] T* memory) const {
@@ -183,7 +183,7 @@ class tied_language_head {
  private:
   template <class Call>
   ops::softmax_cross_entropy operation(const Call& c) const {
-    return {c.rows, out_size};
+    return {c.rows, out_size, c.how.loss_scale};
   }
 };
 

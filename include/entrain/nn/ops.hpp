@@ -83,14 +83,15 @@ struct inverse_deviation { std::size_t count = 0; float epsilon = 1e-5f; };
 // variance. run(engine, observed_statistics, const statistic<T>* mean, const statistic<T>* inverse_deviation, T* sum_mean, T* sum_variance)
 struct observed_statistics { std::size_t samples = 0, channels = 0, spatial = 0; float epsilon = 1e-5f; bool accumulate = true; };
 
-// Sum of the rows' negative log-likelihoods; a row with a negative target is not counted.
+// Sum of the rows' negative log-likelihoods; a row with a negative target is not counted. Here and below gradient_scale multiplies the
+// gradient, not the loss.
 // forward(engine, softmax_cross_entropy, const T* logits, const int32_t* targets) -> loss_sum
 // forward_backward(engine, softmax_cross_entropy, const T* logits, const int32_t* targets, T* dlogits) -> loss_sum   dlogits may be logits
-struct softmax_cross_entropy { std::size_t rows = 0, classes = 0; };
+struct softmax_cross_entropy { std::size_t rows = 0, classes = 0; float gradient_scale = 1; };
 
 // Sum over rows of 1/2 |prediction - target|^2; count is rows.
 // forward(engine, squared_error, prediction, target) -> loss_sum;  forward_backward(..., dprediction) -> loss_sum
-struct squared_error { std::size_t rows = 0, width = 0; };
+struct squared_error { std::size_t rows = 0, width = 0; float gradient_scale = 1; };
 
 // forward(engine, embedding, const int32_t* ids, const T* table, T* out)
 // backward(engine, embedding, const int32_t* ids, const T* dout, T* dtable)   always adds; duplicates in row order

@@ -16,6 +16,7 @@ struct pass {
   std::size_t first_sample = 0;  // index, within the step's global batch, of this pass's first sample
   bool training = true;          // dropout active, batch norm uses and records batch statistics
   bool accumulate = true;        // gradients are added to what is there; otherwise the first contribution overwrites
+  float loss_scale = 1;          // of the gradient that the backward pass begins with, not of the loss (dynamic loss scaling)
   std::span<const std::uint8_t> idle = {};  // of each block, 1: its gradient is not wanted in this step and need not be computed; empty: all are
 };
 

@@ -127,7 +127,7 @@ inline double blas_read(cudaDataType type, const void* p, std::size_t i) {
 inline void blas_write(cudaDataType type, void* p, std::size_t i, double value) {
   char* to = static_cast<char*>(p) + i * blas_bytes(type);
   const float single = float(value);
-  const float16 half(single);
+  const binary16 half(single);
   const bfloat16 brain(single);
   std::memcpy(to, type == CUDA_R_64F ? static_cast<const void*>(&value) : type == CUDA_R_32F ? static_cast<const void*>(&single)
                   : type == CUDA_R_16F ? static_cast<const void*>(&half) : static_cast<const void*>(&brain), blas_bytes(type));

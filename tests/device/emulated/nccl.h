@@ -145,7 +145,7 @@ struct nccl_clique {
       case ncclUint32: return run_as<std::uint32_t>(all);
       case ncclInt64: return run_as<std::int64_t>(all);
       case ncclUint64: return run_as<std::uint64_t>(all);
-      case ncclFloat16: return run_as<float16>(all);
+      case ncclFloat16: return run_as<binary16>(all);
       case ncclFloat32: return run_as<float>(all);
       case ncclFloat64: return run_as<double>(all);
       case ncclBfloat16: return run_as<bfloat16>(all);

@@ -107,19 +107,19 @@ __global__ void __launch_bounds__(1024) softmax_cross_entropy_rows(nn::ops::soft
     if (threadIdx.x == 0) mine.sum += (double(largest) - double(right)) + std::log(double(sum)), mine.count += 1, mine.correct += best == unsigned(target);
 
     if constexpr (Gradient) {
-      const A scale = A(1) / sum;
+      const A whole = A(op.gradient_scale), scale = whole / sum;
       const unsigned answer = unsigned(target);
       for (unsigned i = parts.tail() + threadIdx.x; i < parts.classes; i += blockDim.x)
-        gradient[i] = T(exponential(A(row[i]) - largest) * scale - (i == answer ? A(1) : A(0)));
+        gradient[i] = T(exponential(A(row[i]) - largest) * scale - (i == answer ? whole : A(0)));
       const unsigned turns = (parts.packs + blockDim.x - 1) / blockDim.x;
       for (unsigned turn = turns; turn-- > 0;) {
         const unsigned p = turn * blockDim.x + threadIdx.x, place = parts.head + p * count;
         if (p >= parts.packs) continue;
         pack<T> values = load_once(row + place);
-        ENTRAIN_UNROLL for (int i = 0; i < count; ++i) values.set(i, exponential(values[i] - largest) * scale - (place + unsigned(i) == answer ? A(1) : A(0)));
+        ENTRAIN_UNROLL for (int i = 0; i < count; ++i) values.set(i, exponential(values[i] - largest) * scale - (place + unsigned(i) == answer ? whole : A(0)));
         store_once(gradient + place, values);
       }
-      for (unsigned i = threadIdx.x; i < parts.head; i += blockDim.x) gradient[i] = T(exponential(A(row[i]) - largest) * scale - (i == answer ? A(1) : A(0)));
+      for (unsigned i = threadIdx.x; i < parts.head; i += blockDim.x) gradient[i] = T(exponential(A(row[i]) - largest) * scale - (i == answer ? whole : A(0)));
     }
   }
   if (threadIdx.x == 0) losses[blockIdx.x] = mine;

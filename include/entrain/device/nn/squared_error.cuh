@@ -15,7 +15,7 @@ namespace entrain::device {
 
 // packs: how many packs are whole and aligned; what follows them goes element by element.
 template <class T, bool Gradient>
-__global__ void squared_error_sums(std::size_t count, std::size_t packs, const T* prediction, const T* target, T* dprediction, block_loss* losses) {
+__global__ void squared_error_sums(std::size_t count, std::size_t packs, float scale, const T* prediction, const T* target, T* dprediction, block_loss* losses) {
   double sum = 0;
   for (std::size_t i = thread_index(); i < packs; i += thread_count()) {
     pack<T> p = load_once(prediction + i * pack<T>::count);
@@ -23,14 +23,14 @@ __global__ void squared_error_sums(std::size_t count, std::size_t packs, const T
     ENTRAIN_UNROLL for (int k = 0; k < pack<T>::count; ++k) {
       const arithmetic<T> difference = p[k] - t[k];
       sum += double(difference) * double(difference);
-      p.set(k, difference);
+      p.set(k, arithmetic<T>(scale) * difference);
     }
     if constexpr (Gradient) store(dprediction + i * pack<T>::count, p);
   }
   for (std::size_t i = packs * pack<T>::count + thread_index(); i < count; i += thread_count()) {
     const arithmetic<T> difference = arithmetic<T>(prediction[i]) - arithmetic<T>(target[i]);
     sum += double(difference) * double(difference);
-    if constexpr (Gradient) dprediction[i] = T(difference);
+    if constexpr (Gradient) dprediction[i] = T(arithmetic<T>(scale) * difference);
   }
   sum = block_sum(sum);
   if (threadIdx.x == 0) losses[blockIdx.x] = {0.5 * sum, 0, 0};
@@ -49,7 +49,7 @@ loss_sum squared_error_on_device(const engine::cuda_queue& queue, const squared_
   const bool aligned = device::aligned(prediction) && device::aligned(target) && device::aligned(dprediction);
   const std::size_t packs = aligned ? count / device::pack<T>::count : 0;
   const unsigned blocks = device::loss_blocks(device::ceil_div(packs > 0 ? packs : count, 256));
-  device::launch(queue, device::squared_error_sums<T, Gradient>, {blocks, 256}, count, packs, prediction, target, dprediction, device::block_losses(queue));
+  device::launch(queue, device::squared_error_sums<T, Gradient>, {blocks, 256}, count, packs, op.gradient_scale, prediction, target, dprediction, device::block_losses(queue));
   loss_sum loss = device::read_loss(queue, blocks);
   loss.count = std::int64_t(op.rows);
   return loss;

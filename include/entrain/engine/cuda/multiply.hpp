@@ -39,7 +39,7 @@ struct ending {
 // In which types cuBLASLt multiplies: C is of the factors' type, or float where they have 16 bits.
 template <class T, class Out>
 concept multipliable = (std::is_same_v<T, Out> && (std::is_same_v<T, float> || std::is_same_v<T, double>)) ||
-                       ((std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>) && (std::is_same_v<T, Out> || std::is_same_v<Out, float>));
+                       ((std::is_same_v<T, bfloat16> || is_half<T>) && (std::is_same_v<T, Out> || std::is_same_v<Out, float>));
 
 // False, and nothing done, where cuBLASLt has no product with this ending: for double all but the bias, kept matrices whose rows are no
 // multiple of 8 elements apart or that do not begin at 16 bytes, and what its heuristic refuses. Without an ending it is done or thrown. No size may be zero.

@@ -33,7 +33,7 @@ constexpr cudaDataType_t blas_type() {
   else if constexpr (std::is_same_v<T, double>) return CUDA_R_64F;
   else if constexpr (std::is_same_v<T, bfloat16>) return CUDA_R_16BF;
   else {
-    static_assert(std::is_same_v<T, float16>, "matrix products are of float, double, bfloat16 or float16");
+    static_assert(is_half<T>, "matrix products are of float, double, bfloat16, float16 or binary16");
     return CUDA_R_16F;
   }
 }

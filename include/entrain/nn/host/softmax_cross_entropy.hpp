@@ -78,9 +78,9 @@ inline loss_sum forward_backward(const engine::host&, const softmax_cross_entrop
   for (std::size_t r = 0; r < d.rows; ++r) {
     float* const out = dlogits + r * d.classes;
     const bool counts = cross_entropy_row(d.classes, logits + r * d.classes, targets[r], out, exponentials, loss);
-    const float scale = counts ? float(1.0 / exponentials) : 0.0f;
+    const float scale = counts ? float(double(d.gradient_scale) / exponentials) : 0.0f;
     for_row<float>(d.classes, [&](std::size_t i, std::size_t n) { store_some<float>(out + i, counts ? load_some(out + i, n) * scale : splat(0.0f), n); });
-    if (counts) out[targets[r]] -= 1.0f;
+    if (counts) out[targets[r]] -= d.gradient_scale;
   }
   return loss;
 }

@@ -18,7 +18,7 @@ namespace detail {
 
 // Adds one row to the loss; writes its gradient when `gradient` is not null (it may be the row itself).
 template <class T>
-void cross_entropy_row(const T* row, std::size_t classes, std::int32_t target, T* gradient, loss_sum& loss) {
+void cross_entropy_row(const T* row, std::size_t classes, std::int32_t target, T* gradient, loss_sum& loss, float scale = 1) {
   if (target < 0) {
     if (gradient) std::fill_n(gradient, classes, T(0));
     return;
@@ -32,8 +32,8 @@ void cross_entropy_row(const T* row, std::size_t classes, std::int32_t target, T
   loss.count += 1;
   loss.correct += best == std::size_t(target);
   if (!gradient) return;
-  for (std::size_t j = 0; j < classes; ++j) gradient[j] = T(std::exp(double(row[j]) - log_sum));
-  gradient[target] -= T(1);
+  for (std::size_t j = 0; j < classes; ++j) gradient[j] = T(double(scale) * std::exp(double(row[j]) - log_sum));
+  gradient[target] -= T(scale);
 }
 
 }  // namespace detail
@@ -50,7 +50,7 @@ loss_sum forward_backward(const engine::reference&, const softmax_cross_entropy&
                           T* dlogits) {
   loss_sum loss;
   for (std::size_t r = 0; r < op.rows; ++r)
-    detail::cross_entropy_row(logits + r * op.classes, op.classes, targets[r], dlogits + r * op.classes, loss);
+    detail::cross_entropy_row(logits + r * op.classes, op.classes, targets[r], dlogits + r * op.classes, loss, op.gradient_scale);
   return loss;
 }
 
@@ -67,7 +67,7 @@ loss_sum forward(const engine::reference&, const squared_error& op, const T* pre
 template <class T>
 loss_sum forward_backward(const engine::reference& e, const squared_error& op, const T* prediction, const T* target, T* dprediction) {
   const loss_sum loss = forward(e, op, prediction, target);
-  for (std::size_t i = 0; i < op.rows * op.width; ++i) dprediction[i] = prediction[i] - target[i];
+  for (std::size_t i = 0; i < op.rows * op.width; ++i) dprediction[i] = T(op.gradient_scale) * (prediction[i] - target[i]);
   return loss;
 }
 
