@@ -235,6 +235,27 @@ TEST_CASE("a batch of collectives is one group", "[nccl]") {
   CHECK(faults().groups == 2 * 2);
 }
 
+TEST_CASE("as the documentation has it", "[nccl]") {
+  comm::run_ranks(2, [](comm::threads& host) {
+    //! [use]
+    const auto engine = engine::cuda{.device = 0}.start();
+    comm::nccl world{host, engine, {.deadline = std::chrono::seconds(60)}};
+
+    buffer<float, cuda_space> gradient(1000), norms(10);
+    std::vector<double> losses(4, 1.0);
+    comm::all_reduce(world, gradient);  // NCCL, on the device
+    comm::all_reduce(world, losses);    // the host communicator
+
+    auto together = world.batch();  // one launch
+    auto first = comm::start_all_reduce(world, gradient), second = comm::start_all_reduce(world, norms, comm::maximum{});
+    together.launch();
+    world.hold(engine);  // the engine's next work waits, on the device
+    second.wait();       // the host waits, at most 60 seconds
+    //! [use]
+    expect(losses[3] == 2, "losses");
+  });
+}
+
 TEST_CASE("parts have their own devices' group, ordered by key", "[nccl]") {
   for (const int ranks : {1, 2, 3, 4})
     on_ranks(ranks, [](world_type& world, comm::threads&, const engine::cuda_queue&) {
