@@ -30,6 +30,11 @@
 //   plan(global batch, step)        every collective and message of that step, in order (plan.hpp)
 //   save(sink), load(source)        collective: parameters, optimizer state and compressor state by name
 //
+// Optional: parameters_changed(): parameters() were written to and must reach where the model reads them; require_settable(steps): throws
+// where parameters from elsewhere would be spoilt by what the replica holds.
+//
+// Optional: set_precision(policy): called once, before the first step, where the precision has options.
+//
 // Optional: `static constexpr bool local_steps = true` in the policy: it takes optimizers that own their communication
 // (optim::zero_one_adam), for which it has a replica of their own.
 //
@@ -54,6 +59,8 @@ struct step_report {
   double exposed_seconds = 0;   // this rank waited for communication
   double compute_seconds = 0;   // forward, backward and update
   double learning_rate = 0;
+  double loss_scale = 1;        // of this step's gradients (precision::fp16_mixed)
+  bool skipped = false;         // they were not all finite: nothing has changed
 };
 
 template <class P>

@@ -72,6 +72,13 @@ class local_steps_replica {
   const parameter_layout& layout() const { return layout_; }
   std::span<T> parameters() { return parameters_.span().first(layout_.size()); }
   void assemble_parameters() {}  // whole, and those of the last synchronisation
+  // Between synchronisations what ranks have moved alone would be added to parameters that come from elsewhere.
+  void require_settable(std::uint64_t steps) const {
+    if (steps > 0 && !optimizer_.synchronises(steps - 1))
+      throw usage_error("trainer::set_parameters", "ranks have taken local steps since they synchronised last",
+                        "new parameters before the first step, or after a step that synchronises (optimizer.synchronises(step))",
+                        "after step " + std::to_string(steps - 1));
+  }
   std::size_t data_rank() const { return std::size_t(comm_.rank()); }
   std::size_t data_ranks() const { return std::size_t(comm_.size()); }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -75,6 +76,7 @@ class composed_trainer<true, P...> {
       : policies_(std::forward<Arguments>(arguments)...),
         model_(make_model()),
         replica_(policies_.of(slot::parallelism{}), model_, policies_.of(slot::optimizer{}), comm(), policies_.of(slot::compression{})) {
+    if constexpr (requires { replica_.set_precision(policies_.of(slot::precision{})); }) replica_.set_precision(policies_.of(slot::precision{}));
     initialise(1);
   }
   composed_trainer(const composed_trainer&) = delete;
@@ -199,6 +201,23 @@ class composed_trainer<true, P...> {
   // ranks first.
   std::span<kept_type> parameters() { return replica_.parameters(); }
   void assemble_parameters() { replica_.assemble_parameters(); }
+
+  // New values for the parameters, from anywhere: give(layout, arena) is called on rank 0, whose arena holds the present values, and every
+  // rank and engine gets what it leaves there. If it throws, every rank throws and the parameters are as they were. Optimizer and
+  // compressor state and the count of steps stay. A file of public weights: trainer/public_weights.hpp. Cost: a copy on rank 0, a broadcast.
+  template <class Give>
+  void set_parameters(Give&& give) {
+    if constexpr (requires { replica_.require_settable(steps_); }) replica_.require_settable(steps_);
+    replica_.assemble_parameters();
+    const std::span<kept_type> arena = replica_.parameters();
+    on_rank_zero(comm(), "trainer::set_parameters", [&] {
+      std::vector<kept_type> values(arena.begin(), arena.end());
+      give(replica_.layout(), std::span<kept_type>(values));
+      std::copy(values.begin(), values.end(), arena.begin());
+    });
+    comm::broadcast(comm(), view<kept_type>(arena.data(), arena.size()), 0);
+    if constexpr (requires { replica_.parameters_changed(); }) replica_.parameters_changed();
+  }
   parallel::plan plan(std::size_t global_batch, std::uint64_t step = 0) { return replica_.plan(global_batch, step); }
 
   // How gradients travel at that step and why, a line a message; for policies that exchange gradients.
@@ -246,7 +265,7 @@ class composed_trainer<true, P...> {
   }
 
   void tell(const parallel::step_report& report, double seconds, std::uint64_t bytes) {
-    const monitor::step_event event{steps_ - 1, report.loss.mean(), report.loss.count, report.learning_rate, seconds, report.exposed_seconds, report.compute_seconds, bytes};
+    const monitor::step_event event{steps_ - 1, report.loss.mean(), report.loss.count, report.learning_rate, seconds, report.exposed_seconds, report.compute_seconds, bytes, report.loss_scale, report.skipped};
     policies_.template for_each<slot::monitor>([&](auto& m) {
       if constexpr (requires { m.step(event); }) m.step(event);
     });
@@ -257,6 +276,7 @@ class composed_trainer<true, P...> {
     summary.last_loss = report.loss.mean();
     summary.count += report.loss.count;
     summary.stopped_early = report.stop;
+    summary.skipped_steps += report.skipped;
     ++summary.steps;
   }
 
