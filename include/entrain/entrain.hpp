@@ -13,4 +13,5 @@
 #include <entrain/nn/nn.hpp>
 #include <entrain/optim/optim.hpp>
 #include <entrain/parallel/parallel.hpp>
+#include <entrain/trainer/public_weights.hpp>
 #include <entrain/trainer/trainer.hpp>

@@ -9,5 +9,9 @@
 #include <entrain/checkpoint/crc32c.hpp>
 #include <entrain/core/json_reader.hpp>
 #include <entrain/checkpoint/policy.hpp>
+#include <entrain/checkpoint/public_weights.hpp>
+#include <entrain/checkpoint/public_weights_writer.hpp>
 #include <entrain/checkpoint/safetensors.hpp>
+#include <entrain/checkpoint/safetensors_set.hpp>
 #include <entrain/checkpoint/safetensors_writer.hpp>
+#include <entrain/checkpoint/weight_table.hpp>
