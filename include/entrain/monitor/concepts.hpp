@@ -35,6 +35,8 @@ struct step_event {
   double exposed_seconds = 0;      // of these, spent waiting for communication
   double compute_seconds = 0;      // of these, in forward, backward and update; seconds - exposed - compute is the rest
   std::uint64_t bytes_sent = 0;    // this rank's payload in this step (see comm::traffic)
+  double loss_scale = 1;           // of this step's gradients (precision::fp16_mixed)
+  bool skipped = false;            // they were not all finite: nothing has changed
 };
 
 struct run_summary {
@@ -43,6 +45,7 @@ struct run_summary {
   double seconds = 0;
   std::int64_t count = 0;          // global samples (or tokens)
   bool stopped_early = false;
+  std::uint64_t skipped_steps = 0;  // of those taken: their gradients were not all finite
 };
 
 template <class M>

@@ -60,6 +60,7 @@ struct json_lines {
     number("step", e.step), number("loss", e.loss), number("count", e.count), number("learning_rate", e.learning_rate);
     number("seconds", e.seconds), number("exposed_seconds", e.exposed_seconds), number("compute_seconds", e.compute_seconds),
         number("bytes_sent", e.bytes_sent);
+    if (e.loss_scale != 1) number("loss_scale", e.loss_scale), number("skipped", e.skipped);
     end(std::chrono::duration<double>(std::chrono::steady_clock::now() - flushed).count() >= flush_seconds);
   }
 
@@ -68,6 +69,7 @@ struct json_lines {
     begin("finish");
     number("steps", s.steps), number("first_loss", s.first_loss), number("last_loss", s.last_loss), number("seconds", s.seconds);
     number("count", s.count), number("stopped_early", s.stopped_early);
+    if (s.skipped_steps > 0) number("skipped_steps", s.skipped_steps);
     end(true);
     file.reset();
   }

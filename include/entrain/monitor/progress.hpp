@@ -54,7 +54,7 @@ inline std::string clock_time(double seconds) {
 inline std::string summary_line(const run_info& run, const run_summary& s) {
   return detail::print("trained %llu steps on %d rank%s: loss %.4f -> %.4f, %.0f ", static_cast<unsigned long long>(s.steps), run.ranks,
                        run.ranks == 1 ? "" : "s", s.first_loss, s.last_loss, s.seconds > 0 ? double(s.count) / s.seconds : 0.0) +
-         run.unit + "/s" + (s.stopped_early ? " (stopped early)" : "");
+         run.unit + "/s" + (s.skipped_steps > 0 ? ", " + std::to_string(s.skipped_steps) + " steps skipped" : "") + (s.stopped_early ? " (stopped early)" : "");
 }
 
 struct progress {

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <string>
 #include <string_view>
 
+#include <entrain/core/describe.hpp>
 #include <entrain/core/dtype.hpp>
 #include <entrain/core/policy.hpp>
+#include <entrain/core/small_float.hpp>
 
 // In which number format a model computes, keeps its parameters and sums its gradients.
 
@@ -30,6 +34,32 @@ struct bf16_mixed {
   using value_type = bfloat16;
   using kept_type = float;
   static constexpr std::string_view name = "bf16_mixed";
+
+  bool stochastic_rounding = false;  // of the parameters that products read: right on average (core/stochastic_rounding.hpp)
+
+  std::string describe() const { return stochastic_rounding ? describe_members("bf16_mixed", "stochastic_rounding", stochastic_rounding) : std::string(name); }
+};
+
+// The same in IEEE's 16 bits: three digits more, but what is below 6e-8 is lost and what is above 65504 infinite. So the gradient that the
+// backward pass begins with is multiplied by a scale, which the update divides by (the same paper). A step whose gradients are not all
+// finite is left out, on every rank, and the scale made less; after growth_interval good ones in a row it is made larger.
+//
+// Gradients here are those of sums of losses: in a batch of 64 a scale of 1024 is one of 65536 where means are taken. Powers of two
+// change no digit.
+struct fp16_mixed {
+  using slot_type = slot::precision;
+  using value_type = binary16;
+  using kept_type = float;
+  static constexpr std::string_view name = "fp16_mixed";
+
+  double first_scale = 1024;
+  double growth = 2, backoff = 0.5;
+  std::uint64_t growth_interval = 2000;
+  bool stochastic_rounding = false;
+
+  std::string describe() const {
+    return describe_members("fp16_mixed", "first_scale", first_scale, "growth", growth, "backoff", backoff, "growth_interval", growth_interval, "stochastic_rounding", stochastic_rounding);
+  }
 };
 
 // The format in which parameters are kept, updated and exchanged.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +23,7 @@
 #include <entrain/parallel/compression_state.hpp>
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/device_exchange.hpp>
+#include <entrain/parallel/loss_scale.hpp>
 #include <entrain/parallel/metrics.hpp>
 #include <entrain/parallel/plan.hpp>
 #include <entrain/parallel/staged_exchange.hpp>
@@ -32,10 +34,13 @@
 // exchanged through host memory (parallel/staged_exchange.hpp), by any communicator and compressor; without a compressor where they lie,
 // if the communicator reaches them there (parallel/device_exchange.hpp).
 //
-// A step waits for the device once to read the loss, once for the norm where gradients are clipped, and for what it exchanges.
+// A step waits for the device once to read the loss, once for the norm where gradients are clipped or their scale must be watched
+// (precision::fp16_mixed, parallel/loss_scale.hpp), and for what it exchanges.
+//
+// Optimizers are told how many updates there have been, so that a step left out does not count in their corrections of a bias.
 //
 // The engine's kernels are found by argument-dependent look-up where a program includes them: make_update_table(engine, layout),
-// apply_update(engine, optimizer, context, table, arrays) and sum_of_squares(engine, table, gradient).
+// apply_update(engine, optimizer, context, table, arrays), sum_of_squares(engine, table, gradient), round_parameters and round_parameters_again.
 
 namespace entrain::parallel {
 
@@ -46,6 +51,8 @@ struct update_arrays {
   T* computed = nullptr;
   const T* gradient = nullptr;
   std::array<Kept*, Fields> state{};
+  bool stochastic_rounding = false;  // of `computed`, keyed by the seed and the context's step
+  std::uint64_t seed = 0;
 };
 
 template <class Setup>
@@ -85,6 +92,16 @@ class device_replica {
       if (needs(f)) fields_[f] = buffer<kept_type, space>(layout_.size());
   }
 
+  // The options of mixed precision.
+  template <class Precision>
+  void set_precision(const Precision& p) {
+    if constexpr (requires { p.first_scale; }) {
+      static_assert(plain_exchange(), "precision::fp16_mixed changes the scale of gradients, so that what a compressor keeps from one step does not fit the next: leave compression out, or pass precision::bf16_mixed");
+      scaler_ = loss_scaler(p);
+    }
+    if constexpr (requires { p.stochastic_rounding; }) stochastic_rounding_ = p.stochastic_rounding;
+  }
+
   const parameter_layout& layout() const { return layout_; }
   // The host's copy; assemble_parameters() fetches it, parameters_changed() sends it.
   std::span<kept_type> parameters() { return host_.span(); }
@@ -96,6 +113,7 @@ class device_replica {
   void parameters_changed() {
     engine_.copy(host_.data(), kept_.data(), host_.size());
     if constexpr (is_mixed) round_parameters(engine_, static_cast<const kept_type*>(kept_.data()), computed_.data(), kept_.size());
+    rounding_ = {};
     engine_.wait();
   }
   std::size_t data_rank() const { return std::size_t(comm_.rank()); }
@@ -104,6 +122,7 @@ class device_replica {
   step_report step(const batch_type& batch, nn::pass how, bool stop) {
     step_report report;
     report.learning_rate = optimizer_.learning_rate_at(how.step);
+    report.loss_scale = scaler_.scale(), how.loss_scale = float(report.loss_scale);
     exchange_.begin_step({.seed = how.seed, .step = how.step, .rank = std::uint32_t(comm_.rank()), .learning_rate = report.learning_rate});
     {
       const timed computing(report.compute_seconds);
@@ -116,7 +135,7 @@ class device_replica {
       exchange_.finish(gradient_.all(), double(report.loss.count));
     }
     const timed computing(report.compute_seconds);
-    if (report.loss.count > 0) update(how.step, report);
+    if (report.loss.count > 0) update(how, report);
     return report;
   }
 
@@ -146,6 +165,9 @@ class device_replica {
         if (block.kind != block_kind::statistic) sink(field_name(f, block), kept.subspan(block.offset, block.count), block.dims);
     }
     exchange_.save(sink);
+    if (comm_.rank() != 0) return;
+    scaler_.save(sink);
+    if (rounding_[0] > 0) sink("precision.rounding", std::span<const std::uint64_t>(rounding_), {rounding_.size()});
   }
   template <class Source>
   void load(Source&& source) {
@@ -160,9 +182,20 @@ class device_replica {
       engine_.wait();
     }
     exchange_.load(source);
+    scaler_.load(source);
+    if constexpr (is_mixed)
+      if (stochastic_rounding_ && source.contains("precision.rounding")) {
+        source.read("precision.rounding", std::span<std::uint64_t>(rounding_));
+        round_parameters_again(engine_, static_cast<const kept_type*>(kept_.data()), computed_.data(), layout_.trainable_begin(), layout_.size(), rounding_[1], rounding_[2]);
+        engine_.wait();
+      }
   }
 
  private:
+  static constexpr bool plain_exchange() {
+    if constexpr (compress::chooser<compressor_type>) return false;
+    else return compress::is_identity<compressor_type>;
+  }
   using table_type = decltype(make_update_table(std::declval<const engine_type&>(), std::declval<const parameter_layout&>()));
 
   bool needs(std::size_t f) const {
@@ -198,16 +231,24 @@ class device_replica {
     });
   }
 
-  void update(std::uint64_t step, const step_report& report) {
-    optim::update_context context{step, report.learning_rate, 0, block_kind::weight};
-    const double clip = optim::clip_norm_of(optimizer_);
-    if (clip > 0 || layout_.trainable_begin() > 0) exchange_.settle();  // the host waits for the device
-    context.gradient_scale = gradient_scale(report.loss.count, clip, clip > 0 ? sum_of_squares(engine_, table_, static_cast<const T*>(gradient_.data())) : 0.0);
+  void update(const nn::pass& how, step_report& report) {
+    optim::update_context context{how.step - scaler_.skipped(), report.learning_rate, 0, block_kind::weight};
+    const double clip = optim::clip_norm_of(optimizer_), scale = scaler_.scale();
+    const bool measures = clip > 0 || scaler_.enabled();
+    if (measures || layout_.trainable_begin() > 0) exchange_.settle();  // the host waits for the device
+    const double squares = measures ? sum_of_squares(engine_, table_, static_cast<const T*>(gradient_.data())) : 0.0;
+    report.skipped = !scaler_.settle(squares);
+    if (report.skipped) return;
+    context.gradient_scale = gradient_scale(report.loss.count, clip, squares / (scale * scale)) / scale;
     update_arrays<T, kept_type, field_count> arrays;
     arrays.kept = kept_.data(), arrays.gradient = gradient_.data();
     if constexpr (is_mixed) arrays.computed = computed_.data();
     else arrays.computed = kept_.data();
     for (std::size_t f = 0; f < field_count; ++f) arrays.state[f] = fields_[f].data();
+    if (is_mixed && stochastic_rounding_) {
+      arrays.stochastic_rounding = true, arrays.seed = how.seed;
+      rounding_ = {1, how.seed, context.step};
+    }
     apply_update(engine_, optimizer_, context, table_, arrays);
     if (layout_.trainable_begin() > 0) update_statistics_on_host(report.loss.count);
   }
@@ -221,6 +262,9 @@ class device_replica {
     engine_.wait();
     std::copy(observed_.begin(), observed_.end(), observed_sums_.begin());
     if (comm_.size() > 1) comm::all_reduce(comm_, view<kept_type>(observed_sums_), comm::sum{});
+    if (scaler_.enabled())  // sums too large for 16 bits say nothing
+      for (std::size_t i = 0; i < n; ++i)
+        if (!std::isfinite(observed_sums_[i])) observed_sums_[i] = host_[i] * kept_type(count);
     update_statistics<kept_type>(observed_sums_, host_.span().first(n), count);
     engine_.copy(static_cast<const kept_type*>(host_.data()), kept_.data(), n);
     if constexpr (is_mixed) round_parameters(engine_, static_cast<const kept_type*>(kept_.data()), computed_.data(), n);
@@ -233,6 +277,9 @@ class device_replica {
   communicator_type& comm_;
   parameter_layout layout_;
   exchange_type exchange_;
+  loss_scaler scaler_;
+  bool stochastic_rounding_ = false;
+  std::array<std::uint64_t, 3> rounding_{};  // whether the last update rounded by chance, its seed, its step
   table_type table_;
   buffer<kept_type> host_;
   buffer<kept_type, space> kept_;

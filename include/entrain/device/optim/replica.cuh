@@ -3,13 +3,26 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 #include <entrain/core/layout.hpp>
+#include <entrain/core/philox.hpp>
+#include <entrain/core/stochastic_rounding.hpp>
 #include <entrain/device/optim/gradient_norm.cuh>
 #include <entrain/device/optim/update.cuh>
 #include <entrain/device/optim/update_table.cuh>
 
 // What the replica of a device's trainer (parallel/device_replica.hpp) asks of its engine, under the names that it looks for.
+
+namespace entrain::device {
+
+// As update() does it.
+template <class Kept, class T>
+__global__ void round_by_chance(random_stream random, const Kept* kept, T* computed, std::size_t begin, std::size_t end) {
+  for (std::size_t i = begin + thread_index(); i < end; i += thread_count()) computed[i] = stochastically_rounded<T>(float(kept[i]), random.bits(i));
+}
+
+}  // namespace entrain::device
 
 namespace entrain::engine {
 
@@ -24,7 +37,15 @@ double sum_of_squares(const cuda_queue& queue, const device::update_table& table
 
 template <class Optimizer, class Arrays>
 void apply_update(const cuda_queue& queue, const Optimizer& optimizer, const optim::update_context& context, const device::update_table& table, const Arrays& arrays) {
-  device::update(queue, optimizer, context, table, arrays.kept, arrays.computed, arrays.gradient, arrays.state);
+  device::update(queue, optimizer, context, table, arrays.kept, arrays.computed, arrays.gradient, arrays.state,
+                 {.stochastic_rounding = arrays.stochastic_rounding, .seed = arrays.seed});
+}
+
+// What the update of that seed and step rounded by chance, rounded again from where it left them: arena[begin, end).
+template <class Kept, class T>
+void round_parameters_again(const cuda_queue& queue, const Kept* kept, T* computed, std::size_t begin, std::size_t end, std::uint64_t seed, std::uint64_t step) {
+  if (begin < end)
+    device::launch(queue, device::round_by_chance<Kept, T>, {device::grid_for(queue, end - begin, 256), 256}, random_stream(seed, purpose::rounding, 0, step), kept, computed, begin, end);
 }
 
 }  // namespace entrain::engine
