@@ -221,6 +221,16 @@ TEST_CASE("two ranks in fp16 are one", "[device]") {
   CHECK(two.parameters.size() == one.parameters.size());
 }
 
+TEST_CASE("as the documentation shows fp16", "[device]") {
+  comm::self world;
+  //! [fp16]
+  trainer run{nn::gpt{.layers = 1, .heads = 2, .width = 16, .context = 6, .vocabulary = 11}, optim::adamw{.learning_rate = 3e-3}, world, engine::cuda{},
+              precision::fp16_mixed{.first_scale = 1024, .growth = 2, .backoff = 0.5, .growth_interval = 2000}};
+  //! [fp16]
+  CHECK(run.fit(test::counting{}, {.steps = 2, .batch = 4}).skipped_steps == 0);
+  CHECK(run.describe().find("fp16_mixed{first_scale 1024") != std::string::npos);
+}
+
 TEST_CASE("numbers of which no scale can follow are refused", "[device]") {
   comm::self world;
   for (const auto& p : {precision::fp16_mixed{.first_scale = 0}, precision::fp16_mixed{.growth = 0.5}, precision::fp16_mixed{.backoff = 1}, precision::fp16_mixed{.growth_interval = 0},
