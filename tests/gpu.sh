@@ -51,9 +51,18 @@ libraries=(-lcublasLt -lz)
 printf '#define CATCH_CONFIG_MAIN\n#include <catch2/catch.hpp>\n' > $out/main.cpp
 [ -f $out/main.o ] || g++ -std=c++20 -O1 "${catch[@]}" -c $out/main.cpp -o $out/main.o
 
+nccl=no
+if echo '#include <nccl.h>' | "$nvcc" -E -x cu - > /dev/null 2>&1; then nccl=yes; fi
+uses_nccl() { grep -q 'entrain/comm/nccl' "$1"; }
+missing() {  # what the source needs and this machine lacks
+  if [ $nccl = no ] && uses_nccl "$1"; then echo "skipped, no NCCL: $1"; return 0; fi
+  return 1
+}
+
 compile() {  # source, program, what else to link
   local source=$1 program=$2
   shift 2
+  if uses_nccl "$source"; then set -- "$@" -lnccl; fi
   if ! "$nvcc" "${flags[@]}" "${targets[@]}" -x cu "$source" -o "$program" "$@" "${libraries[@]}" > "$program.log" 2>&1; then
     echo "does not compile: $source"
     sed 's/^/    /' "$program.log" | head -30
@@ -63,9 +72,9 @@ compile() {  # source, program, what else to link
 
 tests=() benches=()
 for source in tests/device/test_*.cpp; do
-  head -5 "$source" | grep -q 'entrain-test:.*emulated' || tests+=("$source")
+  head -5 "$source" | grep -q 'entrain-test:.*emulated' || missing "$source" || tests+=("$source")
 done
-for source in bench/device/*.cu; do [ -f "$source" ] && benches+=("$source"); done
+for source in bench/device/*.cu; do [ ! -f "$source" ] || missing "$source" || benches+=("$source"); done
 if [ ${#only[@]} -gt 0 ]; then tests=("${only[@]/%/.cpp}") tests=("${tests[@]/#/tests/device/}") benches=(); fi
 
 echo "== compile ${#tests[@]} tests and ${#benches[@]} benchmarks, $jobs at a time"
