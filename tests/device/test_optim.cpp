@@ -137,6 +137,12 @@ TEST_CASE("lars on the device is the host's", "[device][optim]") {
   check_all(optim::lars{.learning_rate = 0.1, .trust = 1, .momentum = 0, .weight_decay = 0, .adapt_vectors = true});
 }
 
+TEST_CASE("lamb on the device is the host's", "[device][optim]") {
+  check_all(optim::lamb{.learning_rate = 0.01, .weight_decay = 0.1});
+  check_all(optim::lamb{.learning_rate = 0.01, .largest_norm = 1e9, .bias_correction = false, .decay_vectors = true, .adapt_vectors = false});
+  check<float, float, float>(optim::scheduled{optim::clipped{optim::lamb{.learning_rate = 0.01}, 1.0}, optim::schedule::warm_up{5}});
+}
+
 TEST_CASE("decay moves weights only", "[device][optim]") {
   const auto x = arena<float>(1);
   const on_device<float> d_x(x), d_g(std::vector<float>(x.size())), m(std::vector<float>(x.size())), v(std::vector<float>(x.size()));

@@ -11,6 +11,7 @@
 #include <entrain/core/error.hpp>
 #include <entrain/device/optim/update_table.cuh>
 #include <entrain/optim/adamw.hpp>
+#include <entrain/optim/lamb.hpp>
 #include <entrain/optim/lars.hpp>
 #include <entrain/optim/one_bit_adam.hpp>
 #include <entrain/optim/sgd.hpp>
@@ -19,7 +20,8 @@
 //
 //   fields        state values an element, of which the first `written` change
 //   operator()    (block, its rate, gradient scale, gradient, x, state[fields]); M is the type of x and the state
-//   adapt         (only where blocks have rates of their own) the rate from the sums of squares of x and of the gradient
+//   adapt         (only where blocks have rates of their own) the rate from the sums of squares of x and of the gradient, or of
+//   direction     (only where there is one) what x moves along; it advances the state, and operator() is given no gradient afterwards
 //
 // and is made by with_rule<M>(optimizer, context, f), which calls f(rule). Wrappers (clipped, scheduled) are their optimizer here. For an
 // optimizer of your own write the two in its namespace.
@@ -105,6 +107,27 @@ struct lars_rule {
   }
 };
 
+template <class M>
+struct lamb_rule {
+  static constexpr int fields = 2, written = 0;
+  double learning_rate, smallest_norm, largest_norm;
+  M mean, root, b1, b2, c1, c2, epsilon;
+  by_kind<M> decay;
+  by_kind<bool> adapts;
+  __device__ M along(const update_block& b, M x, const M* s) const { return mean * s[0] / (std::sqrt(s[1]) * root + epsilon) + decay(b) * x; }
+  __device__ M direction(const update_block& b, M scale, M gradient, M x, M* s) const {
+    const M g = gradient * scale;
+    s[0] = b1 * s[0] + c1 * g;
+    s[1] = b2 * s[1] + c2 * g * g;
+    return along(b, x, s);
+  }
+  __device__ block_rate adapt(const update_block& b, double xx, double uu, double) const {
+    const double size = std::sqrt(xx), within = size < smallest_norm ? smallest_norm : size > largest_norm ? largest_norm : size;
+    return {adapts(b) && xx > 0 && uu > 0 ? learning_rate * (within / std::sqrt(uu)) : learning_rate, 1, 0};
+  }
+  __device__ void operator()(const update_block& b, const block_rate& own, M, M, M& x, M* s) const { x -= M(own.rate) * along(b, x, s); }
+};
+
 template <class M, class F>
 void with_rule(const optim::sgd& o, const optim::update_context& c, F&& f) {
   const M rate = M(c.learning_rate), mu = M(o.momentum), decay = M(o.weight_decay), of_vectors = o.decay_vectors ? decay : M(0);
@@ -135,6 +158,15 @@ void with_rule(const optim::lars& o, const optim::update_context& c, F&& f) {
   };
   if (o.momentum == 0) f(make.template operator()<false>());
   else f(make.template operator()<true>());
+}
+
+template <class M, class F>
+void with_rule(const optim::lamb& o, const optim::update_context& c, F&& f) {
+  const double t = double(c.step) + 1;
+  const M mean = o.bias_correction ? M(1 / (1 - std::pow(o.beta1, t))) : M(1), root = o.bias_correction ? M(1 / std::sqrt(1 - std::pow(o.beta2, t))) : M(1);
+  const M decay = M(o.weight_decay);
+  f(lamb_rule<M>{c.learning_rate, o.smallest_norm, o.largest_norm, mean, root, M(o.beta1), M(o.beta2), M(1 - o.beta1), M(1 - o.beta2), M(o.epsilon),
+                 {o.decay_vectors ? decay : M(0), decay}, {o.adapt_vectors, true}});
 }
 
 }  // namespace entrain::device
