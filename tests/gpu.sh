@@ -44,7 +44,7 @@ fi
 out=build/gpu
 mkdir -p $out
 jobs=${ENTRAIN_JOBS:-$(nproc)}
-flags=(-std=c++20 -O3 --expt-relaxed-constexpr -Xcompiler -Wall,-Wextra -Werror all-warnings -Iinclude -Itests "${catch[@]}" -DENTRAIN_SOURCE_DIR="\"$PWD\"")
+flags=(-std=c++20 -O3 --expt-relaxed-constexpr -Xcompiler -Wall,-Wextra -Werror all-warnings -diag-suppress 1675,186 -Iinclude -Itests "${catch[@]}" -DENTRAIN_SOURCE_DIR="\"$PWD\"")
 libraries=(-lcublasLt -lz)
 [ -e /usr/include/zlib.h ] || libraries=(-lcublasLt)
 

@@ -39,7 +39,7 @@ using sixteen_halves [[gnu::vector_size(32)]] = std::int16_t;
   v = reinterpret_cast<sixteen_floats>((reinterpret_cast<sixteen_words>(v) & ~nan) | (canonical & nan));
   sixteen_halves codes;
   asm("vcvtps2ph $0, %1, %0" : "=v"(codes) : "v"(v));  // to nearest, ties to even
-  std::memcpy(out, &codes, sizeof codes);
+  std::memcpy(static_cast<void*>(out), &codes, sizeof codes);
 }
 [[gnu::target("avx512f")]] inline void to_halves_avx512(const float* in, std::size_t n, float16* out) {
   std::size_t i = 0;
@@ -49,7 +49,7 @@ using sixteen_halves [[gnu::vector_size(32)]] = std::int16_t;
   float16 codes[16];
   std::memcpy(values, in + i, (n - i) * sizeof(float));
   to_16_halves(values, codes);
-  std::memcpy(out + i, codes, (n - i) * sizeof(float16));
+  std::memcpy(static_cast<void*>(out + i), codes, (n - i) * sizeof(float16));
 }
 
 // A product that is rounded before the sum, as without contraction: the last values of a span, too, so that no result depends on where it ends.
@@ -69,7 +69,7 @@ using sixteen_halves [[gnu::vector_size(32)]] = std::int16_t;
   if (i == n) return;
   float values[16] = {};
   float16 codes[16] = {};
-  std::memcpy(values, out + i, (n - i) * sizeof(float)), std::memcpy(codes, in + i, (n - i) * sizeof(float16));
+  std::memcpy(values, out + i, (n - i) * sizeof(float)), std::memcpy(static_cast<void*>(codes), in + i, (n - i) * sizeof(float16));
   add_16_halves(codes, scale, values);
   std::memcpy(out + i, values, (n - i) * sizeof(float));
 }
