@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#if defined(__CUDACC__)  // nvcc's front end warns of GCC's pragma for unrolling, and hands it on to GCC
+#pragma nv_diagnostic push
+#pragma nv_diag_suppress 1675
+#endif
 #include <entrain/nn/host/activation.hpp>
 #include <entrain/nn/host/attention.hpp>
 #include <entrain/nn/host/convolution.hpp>
@@ -9,6 +13,9 @@
 #include <entrain/nn/host/product.hpp>
 #include <entrain/nn/host/rows.hpp>
 #include <entrain/nn/host/softmax_cross_entropy.hpp>
+#if defined(__CUDACC__)
+#pragma nv_diagnostic pop
+#endif
 #include <entrain/nn/reference.hpp>
 
 // The operations of nn/ops.hpp for engine::host: vector registers, blocks that fit the caches, and oneDNN's matrix product

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -34,7 +35,10 @@ struct work {
   }
 };
 struct stream { std::shared_ptr<work> last; };
-struct event { std::shared_ptr<work> after; };
+struct event {
+  std::shared_ptr<work> after;
+  std::chrono::steady_clock::time_point recorded;
+};
 inline std::atomic<long> allocations = 0;  // of device and pinned memory, ever
 }  // namespace entrain::emulated
 
@@ -62,6 +66,10 @@ inline cudaError_t cudaMalloc(void** p, std::size_t n) {
   std::memset(*p, 0xff, n);
   return cudaSuccess;
 }
+inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  *free = *total = std::size_t(1) << 30;
+  return cudaSuccess;
+}
 inline cudaError_t cudaFree(void* p) { std::free(p); return cudaSuccess; }
 inline cudaError_t cudaMallocHost(void** p, std::size_t n) { return cudaMalloc(p, n); }
 inline cudaError_t cudaFreeHost(void* p) { return cudaFree(p); }
@@ -78,7 +86,14 @@ inline cudaError_t cudaStreamSynchronize(cudaStream_t s) { if (s && s->last) s->
 inline cudaError_t cudaStreamQuery(cudaStream_t s) { return s && s->last && !s->last->done() ? cudaErrorNotReady : cudaSuccess; }
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { *e = new entrain::emulated::event; return cudaSuccess; }
 inline cudaError_t cudaEventDestroy(cudaEvent_t e) { delete e; return cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) { e->after = s ? s->last : nullptr; return cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+  e->after = s ? s->last : nullptr, e->recorded = std::chrono::steady_clock::now();
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  *milliseconds = std::chrono::duration<float, std::milli>(to->recorded - from->recorded).count();
+  return cudaSuccess;
+}
 inline cudaError_t cudaEventQuery(cudaEvent_t e) { return e->after && !e->after->done() ? cudaErrorNotReady : cudaSuccess; }
 inline cudaError_t cudaEventSynchronize(cudaEvent_t e) { if (e->after) e->after->wait(); return cudaSuccess; }
 // What comes next on the stream is done at once, so this waits where it must.

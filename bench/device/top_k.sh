@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Selections of the largest hundredth of 16 M values against torch.topk, in turns on one card. Wants the program that tests/gpu.sh compiles and a
+# Python with PyTorch ($ENTRAIN_PEER_PYTHON, else python3). Arguments go to top_k.py: --rounds N.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+program=build/gpu/compress python=${ENTRAIN_PEER_PYTHON:-python3}
+[ -x $program ] || { echo "there is no $program: tests/gpu.sh compiles it" >&2; exit 1; }
+"$python" -c 'import torch' 2>/dev/null || { echo "$python has no PyTorch: skipped (ENTRAIN_PEER_PYTHON names one that has)"; exit 77; }
+exec "$python" bench/device/top_k.py --against $program "$@"
