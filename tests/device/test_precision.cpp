@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// entrain-test: slow (minutes under the sanitizers: the emulation takes thousands of passes)
 #include "../catch.hpp"
 
 #include <algorithm>
