@@ -12,8 +12,7 @@ class Program:
 
     def __init__(self, path, *arguments):
         self.process = subprocess.Popen([path, "--serve", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        self.losses = []
-        self.until("ready")
+        self.losses, self.ready = [], False
 
     def until(self, word):
         for line in self.process.stdout:
@@ -25,6 +24,9 @@ class Program:
         sys.exit(f"{self.process.args[0]} ended without an answer, with code {self.process.wait()}")
 
     def seconds(self, question):
+        if not self.ready:  # it prepares itself while we do
+            self.until("ready")
+            self.ready = True
         self.process.stdin.write(question + "\n")
         self.process.stdin.flush()
         return float(self.until("seconds")[0])

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# entrain-test: slow
+#
+# The benchmarks of bench/device, compiled with CUDA emulated on the processor, in tiny sizes: all of them run, the model learns. Where
+# $ENTRAIN_PEER_PYTHON has PyTorch, the peers take turns with them, and the losses of the two must be close.
+set -euo pipefail
+cd "${ENTRAIN_SOURCE_DIR:-.}"
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+for name in kernels compress gpt2; do
+  "${CXX:-g++}" -std=c++20 -O1 -Wall -Wextra -Werror -Wno-psabi -pthread -Itests/device/emulated -Iinclude -x c++ bench/device/$name.cu -o "$folder/$name"
+  "$folder/$name" --check > "$folder/$name.txt" || { cat "$folder/$name.txt"; exit 1; }
+  echo "$name: $(grep -c '^value ' "$folder/$name.txt") values"
+  if grep -iE '^value .*(nan|inf)' "$folder/$name.txt"; then exit 1; fi
+done
+grep -q '^value adamw_mixed_share_of_copy ' "$folder/kernels.txt"
+grep -q '^value sign_encode_share_of_copy ' "$folder/compress.txt"
+grep -q '^losses ' "$folder/gpt2.txt"
+
+if printf 'no such thing\n' | "$folder/compress" --check --serve > /dev/null 2>&1; then echo "an unknown compressor was measured"; exit 1; fi
+python=${ENTRAIN_PEER_PYTHON:-}
+if [ -n "$python" ] && "$python" -c 'import torch' 2>/dev/null; then
+  export PYTHONDONTWRITEBYTECODE=1
+  "$python" bench/device/gpt2.py --check --eager --rounds 1 --steps 1 --against "$folder/gpt2"
+  "$python" bench/device/top_k.py --check --rounds 1 --against "$folder/compress"
+fi
