@@ -22,10 +22,10 @@ class linear_layer : public layer_base {
     parameters.push_back(b.add(prefix + "weight", {inputs_, outputs_}, block_kind::weight));
     if (bias) parameters.push_back(b.add(prefix + "bias", {outputs_}, block_kind::vector));
     cost = 2.0 * double(in_size) * double(outputs_);
+    affine = bias;
   }
 
   template <class U>
-
   void initialise(U* p, std::uint64_t seed) const {
     weights_.fill(p, weight(), inputs_, seed);
     if (has_bias()) biases_.fill(p, bias(), inputs_, seed);
@@ -36,22 +36,36 @@ class linear_layer : public layer_base {
     const std::size_t rows = rows_of(c);
     if (has_bias()) op::do_affine(c.engine, ops::affine{rows, inputs_, outputs_}, in, p + weight().offset, p + bias().offset, out);
     else
-      op::do_run(c.engine, ops::gemm{false, false, rows, outputs_, inputs_, inputs_, outputs_, outputs_, 1, 0}, in, p + weight().offset,
-                 out);
+      op::do_run(c.engine, ops::gemm{false, false, rows, outputs_, inputs_, inputs_, outputs_, outputs_, 1, 0, ops::eight_bits::values}, in,
+                 p + weight().offset, out);
   }
 
   template <class Call>
   void backward_input(const Call& c, const T* p, const kept<T>&, const T* dout, T* din) const {
-    op::do_run(c.engine, ops::gemm{false, true, rows_of(c), inputs_, outputs_, outputs_, outputs_, inputs_, 1, 0}, dout,
+    const ops::eight_bits factors = ops::eight_bits::gradient_a;
+    op::do_run(c.engine, ops::gemm{false, true, rows_of(c), inputs_, outputs_, outputs_, outputs_, inputs_, 1, 0, factors}, dout,
                p + weight().offset, din);
+  }
+
+  // With the GELU that follows: `out` is the activation's, `before` what it is computed from.
+  template <class Call>
+  void forward_gelu(const Call& c, const T* p, const T* in, T* before, T* out) const {
+    op::do_affine_gelu(c.engine, ops::affine_gelu{rows_of(c), inputs_, outputs_}, in, p + weight().offset, p + bias().offset, before, out);
+  }
+  // With the GELU whose output is this layer's input: `before` is its input, din its input's gradient.
+  template <class Call>
+  void backward_input_gelu(const Call& c, const T* p, const T* before, const T* dout, T* din) const {
+    op::do_affine_gelu_slope(c.engine, ops::affine_gelu_slope{rows_of(c), inputs_, outputs_}, dout, p + weight().offset, before, din);
   }
 
   template <class Call>
   void backward_parameters(const Call& c, const T*, const kept<T>& k, const T* dout, T* g) const {
     const std::size_t rows = rows_of(c);
-    op::do_run(c.engine, ops::gemm{true, false, inputs_, outputs_, rows, inputs_, outputs_, outputs_, 1, c.accumulate ? 1.0f : 0.0f}, k.in,
-               dout, g + weight().offset);
-    if (has_bias()) op::do_run(c.engine, ops::column_sum{rows, outputs_, c.accumulate}, dout, g + bias().offset);
+    if (has_bias()) return op::do_affine_gradient(c.engine, ops::affine_gradient{rows, inputs_, outputs_, c.accumulate}, k.in, dout, g + weight().offset, g + bias().offset);
+    const ops::eight_bits factors = ops::eight_bits::gradient_b;
+    const float keeps = c.accumulate ? 1.0f : 0.0f;
+    op::do_run(c.engine, ops::gemm{true, false, inputs_, outputs_, rows, inputs_, outputs_, outputs_, 1, keeps, factors}, k.in, dout,
+               g + weight().offset);
   }
 
  private:

@@ -27,6 +27,10 @@ inline constexpr std::size_t elements_a_statistic = sizeof(statistic<T>) / sizeo
 // out[i] = in[i] in another type. run(engine, convert, const A* in, B* out)
 struct convert { std::size_t count = 0; };
 
+// Whether an engine may round a product's factors to 8 bits where the precision says so (precision::fp8_mixed), and which of them is a
+// gradient: those need range more than digits.
+enum class eight_bits : std::uint8_t { no, values, gradient_a, gradient_b };
+
 // C[m, n] = alpha * op(A) * op(B) + beta * C, where op(A) is [m, k] and op(B) is [k, n]; ld* are row strides.
 // run(engine, gemm, const T* a, const T* b, T* c)
 struct gemm {
@@ -34,14 +38,26 @@ struct gemm {
   std::size_t m = 0, n = 0, k = 0;
   std::size_t lda = 0, ldb = 0, ldc = 0;
   float alpha = 1, beta = 0;
+  eight_bits factors = eight_bits::no;
 };
 
 // out[r, :] = bias. run(engine, broadcast_rows, const T* bias, T* out)
 struct broadcast_rows { std::size_t rows = 0, width = 0; };
 
-// out[r, :] = in[r, :] * weight[inputs, outputs] + bias. An engine need not have it: layers then run the two above.
-// run(engine, affine, const T* in, const T* weight, const T* bias, T* out)
+// out[r, :] = in[r, :] * weight[inputs, outputs] + bias; its factors are eight_bits::values. An engine need not have it: layers then run
+// the two above. run(engine, affine, const T* in, const T* weight, const T* bias, T* out)
 struct affine { std::size_t rows = 0, inputs = 0, outputs = 0; };
+
+// The same with what follows it in a branch of a transformer: kept = in * weight + bias, out = gelu(kept).
+// run(engine, affine_gelu, const T* in, const T* weight, const T* bias, T* kept, T* out)
+struct affine_gelu { std::size_t rows = 0, inputs = 0, outputs = 0; };
+// Backwards: din = (dout * transpose of weight[inputs, outputs]) times the slope of gelu at kept[rows, inputs].
+// run(engine, affine_gelu_slope, const T* dout, const T* weight, const T* kept, T* din)
+struct affine_gelu_slope { std::size_t rows = 0, inputs = 0, outputs = 0; };
+// dweight (+)= transpose of in * dout, dbias (+)= sum over rows of dout.
+// run(engine, affine_gradient, const T* in, const T* dout, T* dweight, T* dbias)
+struct affine_gradient { std::size_t rows = 0, inputs = 0, outputs = 0; bool accumulate = true; };
+// An engine need not have these three either: layers then run their parts.
 
 // out[j] (+)= sum over rows of in[r, j]. run(engine, column_sum, const T* in, T* out)
 struct column_sum { std::size_t rows = 0, width = 0; bool accumulate = true; };

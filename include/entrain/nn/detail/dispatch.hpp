@@ -38,7 +38,35 @@ void do_affine(const Engine& engine, const ops::affine& d, const T* in, const T*
     run(engine, d, in, weight, bias, out);
   } else {
     run(engine, ops::broadcast_rows{d.rows, d.outputs}, bias, out);
-    run(engine, ops::gemm{false, false, d.rows, d.outputs, d.inputs, d.inputs, d.outputs, d.outputs, 1, 1}, in, weight, out);
+    run(engine, ops::gemm{false, false, d.rows, d.outputs, d.inputs, d.inputs, d.outputs, d.outputs, 1, 1, ops::eight_bits::values}, in, weight, out);
+  }
+}
+// One operation where the engine has it, else its parts.
+template <class Engine, class T>
+void do_affine_gelu(const Engine& engine, const ops::affine_gelu& d, const T* in, const T* weight, const T* bias, T* kept, T* out) {
+  if constexpr (requires { run(engine, d, in, weight, bias, kept, out); }) {
+    run(engine, d, in, weight, bias, kept, out);
+  } else {
+    do_affine(engine, ops::affine{d.rows, d.inputs, d.outputs}, in, weight, bias, kept);
+    forward(engine, ops::activation{ops::activation_kind::gelu, d.rows * d.outputs}, static_cast<const T*>(kept), out);
+  }
+}
+template <class Engine, class T>
+void do_affine_gelu_slope(const Engine& engine, const ops::affine_gelu_slope& d, const T* dout, const T* weight, const T* kept, T* din) {
+  if constexpr (requires { run(engine, d, dout, weight, kept, din); }) {
+    run(engine, d, dout, weight, kept, din);
+  } else {
+    run(engine, ops::gemm{false, true, d.rows, d.inputs, d.outputs, d.outputs, d.outputs, d.inputs, 1, 0, ops::eight_bits::gradient_a}, dout, weight, din);
+    backward(engine, ops::activation{ops::activation_kind::gelu, d.rows * d.inputs}, kept, static_cast<const T*>(din), din);
+  }
+}
+template <class Engine, class T>
+void do_affine_gradient(const Engine& engine, const ops::affine_gradient& d, const T* in, const T* dout, T* dweight, T* dbias) {
+  if constexpr (requires { run(engine, d, in, dout, dweight, dbias); }) {
+    run(engine, d, in, dout, dweight, dbias);
+  } else {
+    run(engine, ops::gemm{true, false, d.inputs, d.outputs, d.rows, d.inputs, d.outputs, d.outputs, 1, d.accumulate ? 1.0f : 0.0f, ops::eight_bits::gradient_b}, in, dout, dweight);
+    run(engine, ops::column_sum{d.rows, d.outputs, d.accumulate}, dout, dbias);
   }
 }
 template <class Engine, class Op, class... Pointers>
