@@ -2,6 +2,11 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
+#include <typeindex>
+#include <typeinfo>
+#include <utility>
+#include <vector>
 
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
@@ -39,6 +44,7 @@ class cuda_context {
   ~cuda_context() {
     (void)cudaStreamSynchronize(compute_);
     (void)cudaStreamSynchronize(exchange_);
+    while (!kept_.empty()) kept_.pop_back();
     (void)cublasLtDestroy(blas_);
     (void)cudaStreamDestroy(exchange_);
     (void)cudaStreamDestroy(compute_);
@@ -55,6 +61,16 @@ class cuda_context {
   }
   std::size_t plan_count() const { return plans_.size(); }
 
+  // What operations keep between calls (another library's handle, its plans): made from this context at the first request for its
+  // type, destroyed before the streams, the last made first.
+  template <class Kept>
+  Kept& keep() const {
+    for (const auto& [type, object] : kept_)
+      if (type == typeid(Kept)) return *static_cast<Kept*>(object.get());
+    auto made = std::make_shared<Kept>(*this);
+    return kept_.emplace_back(typeid(Kept), made), *made;
+  }
+
   // Numbers that kernels leave for the host. read_scalars() waits for all that the stream has been given.
   double* scalars() const { return on_device_.data(); }
   const double* read_scalars(cudaStream_t stream, std::size_t count) const {
@@ -68,6 +84,7 @@ class cuda_context {
   cudaStream_t compute_ = nullptr, exchange_ = nullptr;
   cublasLtHandle_t blas_ = nullptr;
   mutable blas_plans plans_;
+  mutable std::vector<std::pair<std::type_index, std::shared_ptr<void>>> kept_;
   buffer<std::byte, cuda_space> workspace_;
   buffer<double, cuda_space> on_device_;
   buffer<double, pinned_space> on_host_;
