@@ -27,10 +27,9 @@ constexpr const char* name_of(activation_kind kind) {
 template <class T>
 class activation_layer : public layer_base {
  public:
-  activation_layer(activation_kind kind, shape in) : layer_base(in, in), kind_(kind) { cost = double(in_size); }
+  activation_layer(activation_kind kind, shape in) : layer_base(in, in), kind_(kind) { cost = double(in_size), gelu = kind == activation_kind::gelu; }
 
   template <class U>
-
   void initialise(U*, std::uint64_t) const {}
   template <class Call>
   void forward(const Call& c, const T*, const T* in, T* out, T*) const {

@@ -17,7 +17,8 @@
 // stage its share (nn/stage.hpp), and both are the same code.
 //
 // A chain_plan says for a range of leaves where each one's output, memory and gradient lie. Layers that do nothing are left
-// out of it, layers that can work in place do.
+// out of it, layers that can work in place do, and neighbours that share what they read and write are run together: a linear layer with
+// the GELU on either side of it, the sum that ends a residual with the norm that begins what follows.
 
 namespace entrain::nn {
 
@@ -43,6 +44,9 @@ struct chain_plan {
     std::size_t output = outside, saved = 0, stash = 0;
     std::size_t gradient = outside;  // of the input, in the stash
     bool passes_gradient = false;
+    bool gelu_next = false;    // a linear layer: the next step, its GELU, is computed with it
+    bool gelu_before = false;  // a linear layer: the gradient that it passes on is that of the GELU's input
+    bool sum_next = false;     // a residual layer: the next step, which begins with a norm, takes its sum
   };
   std::vector<step> steps;
   std::size_t in_size = 0, out_size = 0;
@@ -50,6 +54,7 @@ struct chain_plan {
   std::size_t gradient_buffer = 0;                               // each of two that take turns
   double cost = 0;
   bool needs_output = false;
+  bool norm_first = false;  // as in layer_base
 };
 
 template <class Part>
@@ -124,14 +129,19 @@ class chain {
   chain_plan plan() const { return plan(active_leaves()); }
 
   template <class Call>
-  void forward(const Call& c, const chain_plan& plan, const T* p, const T* in, T* out, T* saved) const;
-  // The whole backward pass: a layer's parameters first, so that their exchange starts, then its input. din may be null.
+  void forward(const Call& c, const chain_plan& plan, const T* p, const T* in, T* out, T* saved) const {
+    forward(c, plan, p, arriving_sum<T>{in}, out, saved);
+  }
+  // Where the first layer begins with a norm the input may be a sum; in.b is null where it is none.
+  template <class Call>
+  void forward(const Call& c, const chain_plan& plan, const T* p, arriving_sum<T> in, T* out, T* saved) const;
+  // The whole backward pass: a layer's parameters first, so that their exchange starts, then its input. din may be null; `also` is added to it.
   template <class Call>
   void backward(const Call& c, const chain_plan& plan, const T* p, const kept<T>& k, const T* dout, T* din, T* g,
-                const ready_reference& ready) const;
+                const ready_reference& ready, const T* also = nullptr) const;
   // The two halves. dout must be the same memory in both.
   template <class Call>
-  void backward_input(const Call& c, const chain_plan& plan, const T* p, const kept<T>& k, const T* dout, T* din) const;
+  void backward_input(const Call& c, const chain_plan& plan, const T* p, const kept<T>& k, const T* dout, T* din, const T* also = nullptr) const;
   template <class Call>
   void backward_parameters(const Call& c, const chain_plan& plan, const T* p, const kept<T>& k, const T* dout, T* g) const;
 
@@ -146,6 +156,18 @@ class chain {
     }
   }
 
+  // din of a single layer, `also` added: where the layer does both at once, so does this.
+  template <class Call, class L>
+  static void input_gradient(const Call& c, const L& layer, const T* p, const kept<T>& k, const T* dout, const T* also, T* din) {
+    if constexpr (requires { layer.backward_input_sum(c, p, k, dout, also, din); })
+      if (also && din) return layer.backward_input_sum(c, p, k, dout, also, din);
+    layer.backward_input(c, p, k, dout, din);
+    add(c, layer.in_size, also, din);
+  }
+  template <class Call>
+  static void add(const Call& c, std::size_t size, const T* also, T* din) {
+    if (also && din) op::do_run(c.engine, ops::add{c.rows * size}, static_cast<const T*>(din), also, din);
+  }
   // What step i of a plan kept.
   static kept<T> kept_by(const chain_plan& plan, std::size_t i, const kept<T>& k, std::size_t rows) {
     const auto& s = plan.steps[i];
@@ -170,6 +192,7 @@ chain_plan chain<T, Parts...>::plan(const std::vector<std::size_t>& leaves) cons
   chain_plan result;
   std::size_t inner_scratch = 0;
   bool in_place = false;  // the next step writes over this one's output
+  bool before_gelu = false, before_norm = false, before_affine = false;
   auto& steps = result.steps;
   steps.resize(leaves.size());
   for (std::size_t i = leaves.size(); i-- > 0;)
@@ -180,6 +203,10 @@ chain_plan chain<T, Parts...>::plan(const std::vector<std::size_t>& leaves) cons
       else if (in_place && !layer.needs_output) s.output = steps[i + 1].output;
       else s.output = result.saved, result.saved += detail::padded(layer.out_size);
       in_place = layer.in_place;
+      s.gelu_next = layer.affine && before_gelu, s.sum_next = layer.sum_last && before_norm;
+      if (layer.gelu && i + 1 < leaves.size()) steps[i + 1].gelu_before = before_affine;
+      before_gelu = layer.gelu, before_norm = layer.norm_first, before_affine = layer.affine;
+      result.norm_first = layer.norm_first;
       s.saved = result.saved, result.saved += detail::padded(layer.saved);
       s.stash = result.stash, result.stash += detail::padded(layer.stash);
       if (i > 0 && !layer.passes_gradient) {
@@ -197,30 +224,47 @@ chain_plan chain<T, Parts...>::plan(const std::vector<std::size_t>& leaves) cons
 
 template <class T, class... Parts>
 template <class Call>
-void chain<T, Parts...>::forward(const Call& c, const chain_plan& plan, const T* p, const T* in, T* out, T* saved) const {
-  for (const auto& s : plan.steps) {
-    T* to = s.output == chain_plan::outside ? out : saved + s.output * c.rows;
-    visit(s.leaf, [&](const auto& layer) { layer.forward(c, p, in, to, saved + s.saved * c.rows); });
-    in = to;
+void chain<T, Parts...>::forward(const Call& c, const chain_plan& plan, const T* p, arriving_sum<T> in, T* out, T* saved) const {
+  const auto output = [&](std::size_t i) { return plan.steps[i].output == chain_plan::outside ? out : saved + plan.steps[i].output * c.rows; };
+  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+    const auto& s = plan.steps[i];
+    T *to = output(i), *memory = saved + s.saved * c.rows;
+    const T *value = in.b ? in.sum : in.a, *branch = nullptr;
+    visit(s.leaf, [&](const auto& layer) {
+      if constexpr (requires { layer.forward_gelu(c, p, value, to, to); })
+        if (s.gelu_next) return layer.forward_gelu(c, p, value, to, output(i + 1));
+      if constexpr (requires { layer.forward_branch(c, p, in, to, memory); })
+        if (s.sum_next) return void(branch = layer.forward_branch(c, p, in, to, memory));
+      if constexpr (requires { layer.forward(c, p, in, to, memory); })
+        if (in.b) return layer.forward(c, p, in, to, memory);
+      layer.forward(c, p, value, to, memory);
+    });
+    if (s.gelu_next) to = output(++i);
+    in = branch ? arriving_sum<T>{value, branch, to} : arriving_sum<T>{to};
   }
 }
 
 template <class T, class... Parts>
 template <class Call>
 void chain<T, Parts...>::backward(const Call& c, const chain_plan& plan, const T* p, const kept<T>& k, const T* dout, T* din, T* g,
-                                  const ready_reference& ready) const {
+                                  const ready_reference& ready, const T* also) const {
   const Call inner = c.with_scratch(c.scratch + 2 * plan.gradient_buffer * c.rows);
   std::size_t turn = 0;
   for (std::size_t i = plan.steps.size(); i-- > 0;) {
     const auto& s = plan.steps[i];
     const kept<T> mine = kept_by(plan, i, k, c.rows);
+    if (s.gelu_before) --i;  // it has no parameters, and its gradient is computed here
+    const T* const more = i == 0 ? also : nullptr;
     T* to = i == 0 ? din : s.passes_gradient ? nullptr : c.scratch + turn * plan.gradient_buffer * c.rows;
     visit(s.leaf, [&](const auto& layer) {
-      if constexpr (std::remove_cvref_t<decltype(layer)>::composite) layer.backward(inner, p, mine, dout, to, g, ready);
+      if constexpr (std::remove_cvref_t<decltype(layer)>::composite) layer.backward(inner, p, mine, dout, to, g, ready), add(inner, layer.in_size, more, to);
       else {
         if (!inner.skips(layer.parameters)) layer.backward_parameters(inner, p, mine, dout, g);
         for (const auto& block : layer.parameters) ready(block.index);
-        if (to) layer.backward_input(inner, p, mine, dout, to);
+        if (!to) return;
+        if constexpr (requires { layer.backward_input_gelu(inner, p, dout, dout, to); })
+          if (s.gelu_before) return layer.backward_input_gelu(inner, p, kept_by(plan, i, k, c.rows).in, dout, to), add(inner, layer.in_size, more, to);
+        input_gradient(inner, layer, p, mine, dout, more, to);
       }
     });
     if (to) dout = to, turn = 1 - turn;
@@ -229,14 +273,15 @@ void chain<T, Parts...>::backward(const Call& c, const chain_plan& plan, const T
 
 template <class T, class... Parts>
 template <class Call>
-void chain<T, Parts...>::backward_input(const Call& c, const chain_plan& plan, const T* p, const kept<T>& k, const T* dout, T* din) const {
+void chain<T, Parts...>::backward_input(const Call& c, const chain_plan& plan, const T* p, const kept<T>& k, const T* dout, T* din,
+                                        const T* also) const {
   for (std::size_t i = plan.steps.size(); i-- > 0;) {
     const auto& s = plan.steps[i];
     T* to = i == 0 ? din : s.passes_gradient ? nullptr : k.stash + s.gradient * c.rows;
     const T* from = stashed_gradient(plan, i, k, dout, c.rows);
     // A composite layer without a gradient to pass on must still leave its stash for the second half.
     visit(s.leaf, [&](const auto& layer) {
-      if (to || std::remove_cvref_t<decltype(layer)>::composite) layer.backward_input(c, p, kept_by(plan, i, k, c.rows), from, to);
+      if (to || std::remove_cvref_t<decltype(layer)>::composite) input_gradient(c, layer, p, kept_by(plan, i, k, c.rows), from, i == 0 ? also : nullptr, to);
     });
   }
 }

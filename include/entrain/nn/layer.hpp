@@ -54,6 +54,11 @@ struct layer_base {
   bool in_place = false;         // forward may write over its input, and the backward pass needs neither
   bool needs_output = false;     // the backward pass reads the output
   bool passes_gradient = false;  // din is dout
+  // What a chain does together with a neighbour (nn/chain.hpp), with the calls that it then makes:
+  bool affine = false;      // in * weight + bias: forward_gelu(), backward_input_gelu()
+  bool gelu = false;        // element by element, without parameters
+  bool sum_last = false;    // in + branch, and all but the sum is forward_branch()
+  bool norm_first = false;  // begins with a layer norm and takes a sum for its input: forward() of an arriving_sum
   std::vector<parameter> parameters;
 
   layer_base() = default;
@@ -115,6 +120,13 @@ struct kept {
   const T* out = nullptr;
   T* saved = nullptr;
   T* stash = nullptr;
+};
+
+// The input of a layer that begins with a norm, still in two parts: it is a + b, and the layer writes it to `sum`, which may be either.
+template <class T>
+struct arriving_sum {
+  const T *a = nullptr, *b = nullptr;
+  T* sum = nullptr;
 };
 
 // First values of a weight.

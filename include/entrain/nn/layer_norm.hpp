@@ -17,10 +17,10 @@ class layer_norm_layer : public layer_base {
     parameters = {b.add(prefix + "weight", {width_}, block_kind::vector), b.add(prefix + "bias", {width_}, block_kind::vector)};
     saved = 2 * (in_size / width_) * ops::elements_a_statistic<T>;
     cost = 8.0 * double(in_size);
+    norm_first = true;
   }
 
   template <class U>
-
   void initialise(U* p, std::uint64_t seed) const {
     initialiser::ones().fill(p, parameters[0], width_, seed);
     initialiser::zeros().fill(p, parameters[1], width_, seed);
@@ -31,9 +31,22 @@ class layer_norm_layer : public layer_base {
     op::do_forward(c.engine, norm, in, p + parameters[0].offset, p + parameters[1].offset, out, mean(memory), mean(memory) + norm.rows);
   }
   template <class Call>
+  void forward(const Call& c, const T* p, const arriving_sum<T>& in, T* out, T* memory) const {
+    const std::size_t rows = operation(c).rows;
+    op::do_forward(c.engine, ops::add_layer_norm{rows, width_, epsilon_}, in.a, in.b, p + parameters[0].offset, p + parameters[1].offset, in.sum, out, mean(memory),
+                   mean(memory) + rows);
+  }
+  template <class Call>
   void backward_input(const Call& c, const T* p, const kept<T>& k, const T* dout, T* din) const {
     const auto norm = operation(c);
     op::do_backward_input(c.engine, norm, k.in, p + parameters[0].offset, as_const(mean(k.saved)), as_const(mean(k.saved) + norm.rows), dout, din);
+  }
+  // With the gradient that reaches the input on another path.
+  template <class Call>
+  void backward_input_sum(const Call& c, const T* p, const kept<T>& k, const T* dout, const T* also, T* din) const {
+    const std::size_t rows = operation(c).rows;
+    op::do_backward_input(c.engine, ops::add_layer_norm{rows, width_, epsilon_}, k.in, p + parameters[0].offset, as_const(mean(k.saved)), as_const(mean(k.saved) + rows), dout,
+                          also, din);
   }
   template <class Call>
   void backward_parameters(const Call& c, const T*, const kept<T>& k, const T* dout, T* g) const {

@@ -27,6 +27,7 @@ class residual_layer : public layer_base {
     saved = plan_.saved + (plan_.needs_output ? detail::padded(out_size) : 0);
     stash = plan_.stash, scratch = plan_.scratch, workspace = plan_.workspace;
     cost = plan_.cost + double(out_size);
+    sum_last = true, norm_first = plan_.norm_first;
     for (const auto& step : plan_.steps)
       inner_.visit(step.leaf,
                    [&](const auto& layer) { parameters.insert(parameters.end(), layer.parameters.begin(), layer.parameters.end()); });
@@ -43,19 +44,26 @@ class residual_layer : public layer_base {
 
   template <class Call>
   void forward(const Call& c, const T* p, const T* in, T* out, T* memory) const {
+    add(c, in, forward_branch(c, p, arriving_sum<T>{in}, out, memory), out);
+  }
+  template <class Call>
+  void forward(const Call& c, const T* p, const arriving_sum<T>& in, T* out, T* memory) const {
+    add(c, in.sum, forward_branch(c, p, in, out, memory), out);
+  }
+  // All but the sum that ends it: returns the branch, which may lie in `out`.
+  template <class Call>
+  const T* forward_branch(const Call& c, const T* p, const arriving_sum<T>& in, T* out, T* memory) const {
     T* branch = plan_.needs_output ? memory + kept_output_ * c.rows : out;
     inner_.forward(c, plan_, p, in, branch, memory);
-    add(c, in, branch, out);
+    return branch;
   }
   template <class Call>
   void backward(const Call& c, const T* p, const kept<T>& k, const T* dout, T* din, T* g, const ready_reference& ready) const {
-    inner_.backward(c, plan_, p, inside(k, c.rows), dout, din, g, ready);
-    if (din) add(c, din, dout, din);
+    inner_.backward(c, plan_, p, inside(k, c.rows), dout, din, g, ready, dout);
   }
   template <class Call>
   void backward_input(const Call& c, const T* p, const kept<T>& k, const T* dout, T* din) const {
-    inner_.backward_input(c, plan_, p, inside(k, c.rows), dout, din);
-    if (din) add(c, din, dout, din);
+    inner_.backward_input(c, plan_, p, inside(k, c.rows), dout, din, dout);
   }
   template <class Call>
   void backward_parameters(const Call& c, const T* p, const kept<T>& k, const T* dout, T* g) const {

@@ -55,47 +55,71 @@ template <class T>
 
 }  // namespace entrain::nn::host::detail
 
+namespace entrain::nn::host::detail {
+
+template <class T>
+inline void norm_row(const T* in, const T* gain, const T* bias, T* out, std::size_t width, T epsilon, T& mean, T& inverse_deviation) {
+  const T middle = row_sum<T>(width, [&](std::size_t i, std::size_t n) { return load_some(in + i, n); }) / T(width);
+  const T variance = row_sum<T>(width, [&](std::size_t i, std::size_t n) {
+                       lanes<T> x = load_some(in + i, n) - middle;
+                       if (n < lane_count<T>) x *= ones<T>(n);
+                       return x * x;
+                     }) / T(width);
+  const T inverse = T(1) / std::sqrt(variance + epsilon);
+  for_row<T>(width, [&](std::size_t i, std::size_t n) {
+    store_some<T>(out + i, (load_some(in + i, n) - middle) * inverse * load_some(gain + i, n) + load_some(bias + i, n), n);
+  });
+  mean = middle, inverse_deviation = inverse;
+}
+
+// finish(i, gradient): what becomes of the row's gradient at i.
+template <class T, class F>
+inline void norm_row_backward(const T* in, const T* gain, const T* dout, std::size_t width, T middle, T inverse, F&& finish) {
+  lanes<T> plain{}, projected{};
+  for_row<T>(width, [&](std::size_t i, std::size_t n) {
+    const lanes<T> g = load_some(gain + i, n) * load_some(dout + i, n);
+    plain += g;
+    projected += g * ((load_some(in + i, n) - middle) * inverse);  // g is 0 behind the tail
+  });
+  const T shift = sum<T>(plain) / T(width), slope = sum<T>(projected) / T(width);
+  for_row<T>(width, [&](std::size_t i, std::size_t n) {
+    const lanes<T> g = load_some(gain + i, n) * load_some(dout + i, n);
+    finish(i, n, inverse * (g - shift - (load_some(in + i, n) - middle) * inverse * slope));
+  });
+}
+
+}  // namespace entrain::nn::host::detail
+
 namespace entrain::nn::ops {
 
 template <class T>
 void forward(const engine::host&, const layer_norm& d, const T* in, const T* gain, const T* bias, T* out, T* mean, T* inverse_deviation) {
-  using namespace nn::host;
+  for (std::size_t r = 0, at = 0; r < d.rows; ++r, at += d.width) host::detail::norm_row(in + at, gain, bias, out + at, d.width, T(d.epsilon), mean[r], inverse_deviation[r]);
+}
+
+// The row is in the first-level cache when its norm begins.
+template <class T>
+void forward(const engine::host&, const add_layer_norm& d, const T* a, const T* b, const T* gain, const T* bias, T* sum, T* out, T* mean, T* inverse_deviation) {
   using namespace nn::host::detail;
-  const std::size_t width = d.width;
-  for (std::size_t r = 0; r < d.rows; ++r, in += width, out += width) {
-    const T middle = row_sum<T>(width, [&](std::size_t i, std::size_t n) { return load_some(in + i, n); }) / T(width);
-    const T variance = row_sum<T>(width, [&](std::size_t i, std::size_t n) {
-                         lanes<T> x = load_some(in + i, n) - middle;
-                         if (n < lane_count<T>) x *= ones<T>(n);
-                         return x * x;
-                       }) / T(width);
-    const T inverse = T(1) / std::sqrt(variance + T(d.epsilon));
-    for_row<T>(width, [&](std::size_t i, std::size_t n) {
-      store_some<T>(out + i, (load_some(in + i, n) - middle) * inverse * load_some(gain + i, n) + load_some(bias + i, n), n);
-    });
-    mean[r] = middle, inverse_deviation[r] = inverse;
+  for (std::size_t r = 0, at = 0; r < d.rows; ++r, at += d.width) {
+    for_row<T>(d.width, [&](std::size_t i, std::size_t n) { store_some<T>(sum + at + i, load_some(a + at + i, n) + load_some(b + at + i, n), n); });
+    norm_row<T>(sum + at, gain, bias, out + at, d.width, T(d.epsilon), mean[r], inverse_deviation[r]);
   }
 }
 
 template <class T>
 void backward_input(const engine::host&, const layer_norm& d, const T* in, const T* gain, const T* mean, const T* inverse_deviation, const T* dout, T* din) {
-  using namespace nn::host;
   using namespace nn::host::detail;
-  const std::size_t width = d.width;
-  for (std::size_t r = 0; r < d.rows; ++r, in += width, dout += width, din += width) {
-    const T middle = mean[r], inverse = inverse_deviation[r];
-    lanes<T> plain{}, projected{};
-    for_row<T>(width, [&](std::size_t i, std::size_t n) {
-      const lanes<T> g = load_some(gain + i, n) * load_some(dout + i, n);
-      plain += g;
-      projected += g * ((load_some(in + i, n) - middle) * inverse);  // g is 0 behind the tail
-    });
-    const T shift = sum<T>(plain) / T(width), slope = sum<T>(projected) / T(width);
-    for_row<T>(width, [&](std::size_t i, std::size_t n) {
-      const lanes<T> g = load_some(gain + i, n) * load_some(dout + i, n);
-      store_some<T>(din + i, inverse * (g - shift - (load_some(in + i, n) - middle) * inverse * slope), n);
-    });
-  }
+  for (std::size_t r = 0, at = 0; r < d.rows; ++r, at += d.width)
+    norm_row_backward(in + at, gain, dout + at, d.width, mean[r], inverse_deviation[r], [&](std::size_t i, std::size_t n, auto dx) { store_some<T>(din + at + i, dx, n); });
+}
+
+template <class T>
+void backward_input(const engine::host&, const add_layer_norm& d, const T* sum, const T* gain, const T* mean, const T* inverse_deviation, const T* dout, const T* dsum, T* din) {
+  using namespace nn::host::detail;
+  for (std::size_t r = 0, at = 0; r < d.rows; ++r, at += d.width)
+    norm_row_backward(sum + at, gain, dout + at, d.width, mean[r], inverse_deviation[r],
+                      [&](std::size_t i, std::size_t n, auto dx) { store_some<T>(din + at + i, dx + load_some(dsum + at + i, n), n); });
 }
 
 template <class T>
