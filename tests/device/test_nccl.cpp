@@ -2,6 +2,7 @@
 // entrain-test: emulated, because it provokes failures of NCCL
 #include "../catch.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -30,7 +31,7 @@ static_assert(comm::communicator<comm::nccl<comm::nccl_ranks>>);
 static_assert(comm::native<world_type, comm::collective::all_reduce, bfloat16, comm::minimum, cuda_space>);
 static_assert(!comm::native<world_type, comm::collective::all_reduce, std::int16_t, comm::sum, cuda_space>);
 static_assert(comm::native<world_type, comm::collective::broadcast, std::int16_t, comm::no_operation, cuda_space>);
-static_assert(!comm::native<world_type, comm::collective::all_to_all_v, float, comm::no_operation, cuda_space>);
+static_assert(comm::native<world_type, comm::collective::all_to_all_v, std::int16_t, comm::no_operation, cuda_space>);
 static_assert(comm::native<world_type, comm::collective::all_to_all_v, float, comm::no_operation, host_space>);
 
 namespace {
@@ -126,6 +127,57 @@ void check_copies(world_type& world, std::size_t n) {
   expect(same(after.host(), turned), "all_to_all");
 }
 
+// Uneven, and zero for some.
+std::size_t length(int from, int to, std::size_t n) { return (n * std::size_t(from + 2 * to)) % (n + 5) * std::size_t((from + to) % 3 != 1); }
+template <class T>
+std::vector<T> letter(int from, int to, std::size_t n) {  // what `from` has for `to`
+  auto out = values<T>(from, n + std::size_t(to));
+  out.erase(out.begin(), out.begin() + to);
+  return out;
+}
+template <class T>
+void append(std::vector<T>& to, const std::vector<T>& what) { to.insert(to.end(), what.begin(), what.end()); }
+
+template <class T>
+void check_pieces(world_type& world, std::size_t n) {
+  const int p = world.size(), rank = world.rank();
+  for (const int root : {0, p - 1}) {
+    std::vector<T> gathered, spread;
+    for (int r = 0; r < p; ++r) append(gathered, values<T>(r, n)), append(spread, letter<T>(root, r, n));
+    const auto whole = rank == root ? gathered.size() : 0;
+    const test::on_device<T> mine(values<T>(rank, n)), all = test::on_device<T>::zeros(whole);
+    comm::gather(world, at(mine), at(all), root);
+    expect(same(all.host(), rank == root ? gathered : std::vector<T>{}), "gather");
+    expect(same(mine.host(), values<T>(rank, n)), "gather leaves its input alone");
+    const test::on_device<T> source(rank == root ? spread : std::vector<T>{}), got = test::on_device<T>::zeros(n);
+    comm::scatter(world, at(source), at(got), root);
+    expect(same(got.host(), letter<T>(root, rank, n)), "scatter");
+    if (rank == root) comm::scatter(world, at(source), at(source, std::size_t(rank) * n, n), root);  // in its place
+    else comm::scatter(world, at(source), at(got), root);
+    expect(same(rank == root ? source.host() : got.host(), rank == root ? spread : letter<T>(root, rank, n)), "scatter in place");
+  }
+  std::vector<std::size_t> counts, send, receive;
+  std::vector<T> collected, out, in;
+  for (int r = 0; r < p; ++r) {
+    counts.push_back(length(r, r, n)), send.push_back(length(rank, r, n)), receive.push_back(length(r, rank, n));
+    append(collected, values<T>(r, counts.back())), append(out, letter<T>(rank, r, send.back())), append(in, letter<T>(r, rank, receive.back()));
+  }
+  const auto own = counts[std::size_t(rank)];
+  const test::on_device<T> mine(values<T>(rank, own)), all = test::on_device<T>::zeros(collected.size());
+  comm::all_gather_v(world, at(mine), at(all), counts);
+  expect(same(all.host(), collected), "all_gather_v");
+  std::size_t before = 0;
+  for (int r = 0; r < rank; ++r) before += counts[std::size_t(r)];
+  std::vector<T> only(collected.size());
+  std::copy_n(collected.begin() + std::ptrdiff_t(before), own, only.begin() + std::ptrdiff_t(before));
+  const test::on_device<T> placed(only);
+  comm::all_gather_v(world, at(placed, before, own), at(placed), counts);
+  expect(same(placed.host(), collected), "all_gather_v in place");
+  const test::on_device<T> letters(out), received = test::on_device<T>::zeros(in.size());
+  comm::all_to_all_v(world, at(letters), send, at(received), receive);
+  expect(same(received.host(), in) && same(letters.host(), out), "all_to_all_v");
+}
+
 template <class T>
 void check_type(world_type& world) {
   for (const std::size_t n : {0, 1, 37}) {
@@ -134,13 +186,14 @@ void check_type(world_type& world) {
     check_reductions<T, comm::maximum>(world, n);
     check_reductions<T, comm::minimum>(world, n);
     check_copies<T>(world, n);
+    check_pieces<T>(world, n);
   }
 }
 
 }  // namespace
 
 TEST_CASE("device collectives of every type give the plain results", "[nccl]") {
-  for (const int ranks : {1, 2, 3, 4})
+  for (const int ranks : {1, 2, 3, 4, 5})
     for (const int slow : {0, 3}) {
       faults().slow_launches = slow;  // calls that only begin
       on_ranks(ranks, [](world_type& world, comm::threads&, const engine::cuda_queue&) {
@@ -154,9 +207,50 @@ TEST_CASE("device collectives of every type give the plain results", "[nccl]") {
         check_type<std::int64_t>(world);
         check_type<std::uint64_t>(world);
         check_copies<std::int16_t>(world, 11);
+        check_pieces<std::int16_t>(world, 11);
       });
     }
   faults().slow_launches = 0;
+}
+
+TEST_CASE("pieces travel in one group, also beside reductions, and are counted by the rule", "[nccl]") {
+  faults().groups = 0;
+  on_ranks(3, [](world_type& world, comm::threads&, const engine::cuda_queue&) {
+    const auto rank = std::size_t(world.rank());
+    world.counters() = {};
+    const std::vector<std::size_t> counts{3, 0, 5}, turn{1, 2, 3}, back(3, rank + 1);
+    const test::on_device<float> mine(values<float>(world.rank(), counts[rank])), letters(values<float>(world.rank(), 6)), x(values<float>(world.rank(), 9));
+    const auto all = test::on_device<float>::poisoned(8), received = test::on_device<float>::poisoned(3 * back[0]), rows = test::on_device<float>::poisoned(18);
+    {
+      auto together = world.batch();
+      auto a = comm::start_all_gather_v(world, at(mine), at(all), counts), b = comm::start_all_reduce(world, at(x));
+      auto c = comm::start_all_to_all_v(world, at(letters), turn, at(received), back), d = comm::start_gather(world, at(letters), at(rows), 1);
+      together.launch();
+      d.wait();
+      expect(a.test() && b.test() && c.test(), "all of a batch is done at once");
+    }
+    expect(world.counters().collectives == 4 && world.counters().bytes == 4 * (counts[rank] + 9 + 6 + 6), "traffic");
+    auto expected = values<float>(0, 3);
+    append(expected, values<float>(2, 5));
+    expect(same(all.host(), expected) && same(x.host(), reduced<comm::sum, float>(3, 9)), "all_gather_v beside all_reduce");
+    std::vector<float> table, own;
+    for (int r = 0; r < 3; ++r) {
+      const auto row = values<float>(r, 6);
+      append(table, row);
+      for (std::size_t i = 0, first = rank * (rank + 1) / 2; i <= rank; ++i) own.push_back(row[first + i]);
+    }
+    expect(same(received.host(), own) && (rank != 1 || same(rows.host(), table)), "all_to_all_v beside gather");
+    bool refused = false;
+    std::vector<std::size_t> uneven(3);
+    uneven[rank] = 2, uneven[(rank + 1) % 3] = 1;  // of each to itself 1, it says, and 2
+    try {
+      comm::all_to_all_v(world, at(letters, 0, 3), std::vector<std::size_t>{1, 1, 1}, at(letters, 3, 3), uneven);
+    } catch (const usage_error& e) {
+      refused = std::string(e.what()).find("what a rank sends to itself") != std::string::npos;
+    }
+    expect(refused, "a rank that sends itself more than it takes is refused");
+  });
+  CHECK(faults().groups == 3);
 }
 
 TEST_CASE("what lies in host memory goes by the host communicator, and everything is counted once", "[nccl]") {

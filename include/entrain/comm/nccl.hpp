@@ -12,6 +12,7 @@
 #include <entrain/comm/collectives.hpp>
 #include <entrain/comm/concepts.hpp>
 #include <entrain/comm/nccl/group.hpp>
+#include <entrain/comm/nccl/pieces.hpp>
 #include <entrain/comm/nccl/ranks.hpp>
 #include <entrain/comm/nccl/request.hpp>
 #include <entrain/comm/nccl/types.hpp>
@@ -33,8 +34,8 @@
 //   together.launch();                         // or its end of scope, or the first wait
 //
 // Native on the device: all_reduce, reduce and reduce_scatter by sum, product, maximum and minimum of 8-, 32- and 64-bit integers, float16,
-// bfloat16, float and double; broadcast, all_gather, all_to_all and messages of anything. Other collectives of device memory do not
-// compile. Messages are collected and start together when something of the group is waited for, tested or a collective starts, as
+// bfloat16, float and double; every other collective and messages of anything. gather, scatter, all_gather_v, all_to_all and all_to_all_v
+// are messages that go in one group; a rank's own piece that lies where it shall be is not copied. Messages are collected and start together when something of the group is waited for, tested or a collective starts, as
 // NCCL has them: so a ring of ranks that send and receive does not lock up. Their tags are not looked at: between two ranks, messages must
 // be received in the order in which they are sent, and messages and collectives are started in the same order by all ranks.
 //
@@ -58,7 +59,7 @@ class nccl {
       else if constexpr (!std::same_as<Space, cuda_space> || !element<T>) return false;
       else if constexpr (Kind == collective::all_reduce || Kind == collective::reduce || Kind == collective::reduce_scatter)
         return nccl_detail::is_number<T> && nccl_detail::is_operation<Op>;
-      else return Kind == collective::broadcast || Kind == collective::all_gather || Kind == collective::all_to_all;
+      else return Kind != collective::barrier;
     }();
   };
   class batch_scope;
@@ -130,16 +131,31 @@ class nccl {
     return start<T>("all_gather", {.what = kind::all_gather, .in = in.data(), .out = out.data(), .count = in.size()});
   }
   template <class T>
+  request start_gather(view<const T, cuda_space> in, view<T, cuda_space> out, int root) {
+    const nccl_detail::whole_piece<const T> to{in, root};
+    if (rank() == root) return exchange<T>("gather", to, nccl_detail::equal_pieces<T>{out, in.size()});
+    return exchange<T>("gather", to, nccl_detail::equal_pieces<T>{});
+  }
+  template <class T>
+  request start_scatter(view<const T, cuda_space> in, view<T, cuda_space> out, int root) {
+    const nccl_detail::whole_piece<T> from{out, root};
+    if (rank() == root) return exchange<T>("scatter", nccl_detail::equal_pieces<const T>{in, out.size()}, from);
+    return exchange<T>("scatter", nccl_detail::equal_pieces<const T>{}, from);
+  }
+  template <class T>
+  request start_all_gather_v(view<const T, cuda_space> in, view<T, cuda_space> out, std::span<const std::size_t> counts) {
+    return exchange<T>("all_gather_v", nccl_detail::whole_piece<const T>{in}, nccl_detail::packed_pieces<T>{out, counts});
+  }
+  template <class T>
   request start_all_to_all(view<const T, cuda_space> in, view<T, cuda_space> out) {
-    auto& launch = group_->collecting("all_to_all", false);
-    nccl_detail::ticket mine(group_, launch);
     const std::size_t each = in.size() / std::size_t(size());
-    for (int peer = 0; peer < size(); ++peer) {
-      add<T>(launch, {.what = kind::send, .in = in.data() + std::size_t(peer) * each, .count = each, .peer = peer});
-      add<T>(launch, {.what = kind::receive, .out = out.data() + std::size_t(peer) * each, .count = each, .peer = peer});
-    }
-    group_->submit_alone(launch);
-    return request(std::move(mine));
+    return exchange<T>("all_to_all", nccl_detail::equal_pieces<const T>{in, each}, nccl_detail::equal_pieces<T>{out, each});
+  }
+  template <class T>
+  request start_all_to_all_v(view<const T, cuda_space> in, std::span<const std::size_t> send, view<T, cuda_space> out, std::span<const std::size_t> receive) {
+    const auto own = std::size_t(rank());
+    detail::check_size("all_to_all_v", "what a rank sends to itself (receive[rank])", receive[own], send[own]);
+    return exchange<T>("all_to_all_v", nccl_detail::packed_pieces<const T>{in, send}, nccl_detail::packed_pieces<T>{out, receive});
   }
 
   // ---- host memory ----
@@ -218,6 +234,21 @@ class nccl {
     auto& launch = group_->collecting(what, true);
     nccl_detail::ticket mine(group_, launch);
     add<T>(launch, how);
+    return request(std::move(mine));
+  }
+  // `to(peer)` is what this rank sends there, `from(peer)` where it gets what comes from there.
+  template <class T, class To, class From>
+  request exchange(std::string_view what, To to, From from) {
+    auto& launch = group_->collecting(what, false);
+    nccl_detail::ticket mine(group_, launch);
+    for (int peer = 0; peer < size(); ++peer) {
+      const view<const T, cuda_space> out = to(peer);
+      const view<T, cuda_space> in = from(peer);
+      if (peer == rank() && in.data() == out.data()) continue;  // in its place already
+      add<T>(launch, {.what = kind::send, .in = out.data(), .count = out.size(), .peer = peer});
+      add<T>(launch, {.what = kind::receive, .out = in.data(), .count = in.size(), .peer = peer});
+    }
+    group_->submit_alone(launch);
     return request(std::move(mine));
   }
   static request over(typename Host::request host) { return request(pending<Host>(std::move(host))); }
