@@ -5,19 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <functional>
-#include <memory>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
-#include <ucontext.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
-#endif
-
 #include "cuda_runtime_api.h"
+#include "fiber.hpp"
 
 // The threads of a block as fibers of one host thread. A fiber runs until it reaches a barrier that others have not reached.
 // When none can go on though not all are done, the kernel's barriers do not match: run_grid() throws.
@@ -30,12 +25,23 @@ struct block_state {
   uint3 index{};
   dim3 threads, blocks;
 };
+// Where threads wait for each other: it opens when all that are not done have come.
+struct barrier_state {
+  unsigned alive = 0, arrived = 0;
+  std::uint64_t openings = 0;
+
+  void open_if_all_came() {
+    if (arrived == alive) arrived = 0, ++openings;
+  }
+};
 struct thread_state {
   uint3 index{};
   unsigned number = 0;
-  std::uint64_t block_arrivals = 0, warp_arrivals = 0;
   bool done = false;
-  ucontext_t context{};
+  const barrier_state* waits_at = nullptr;
+  std::uint64_t seen_openings = 0;
+
+  bool waits() const { return waits_at && waits_at->openings == seen_openings; }
 };
 
 class grid_runner {
@@ -54,7 +60,7 @@ class grid_runner {
     if (n == 0 || n > 1024 || shared_bytes > 227 * 1024) return false;
     body_ = [&] { body(); };
     block_.threads = threads, block_.blocks = blocks;
-    while (stacks_.size() < n) stacks_.push_back(std::make_unique<unsigned char[]>(stack_bytes));
+    while (fibers_.size() < n) fibers_.emplace_back(&grid_runner::run_threads);
     for (unsigned z = 0; z < blocks.z; ++z)
       for (unsigned y = 0; y < blocks.y; ++y)
         for (unsigned x = 0; x < blocks.x; ++x) {
@@ -66,18 +72,9 @@ class grid_runner {
     return true;
   }
 
-  // All threads of the block that are not done have come here as often as this one.
-  void block_barrier() {
-    ++running_->block_arrivals;
-    const auto mine = running_->block_arrivals;
-    wait([this, mine] { return std::all_of(threads_.begin(), threads_.end(), [&](const auto& t) { return t.done || t.block_arrivals >= mine; }); });
-  }
-  void warp_barrier() {
-    ++running_->warp_arrivals;
-    const auto mine = running_->warp_arrivals;
-    const unsigned first = running_->number / lanes * lanes, end = std::min(first + lanes, unsigned(threads_.size()));
-    wait([this, mine, first, end] { return std::all_of(threads_.begin() + first, threads_.begin() + end, [&](const auto& t) { return t.done || t.warp_arrivals >= mine; }); });
-  }
+  // All threads of the block, or of the warp, that are not done have come here as often as this one.
+  void block_barrier() { wait_at(block_barrier_); }
+  void warp_barrier() { wait_at(warp_barriers_[running_->number / lanes]); }
   // Each lane leaves a value; each may then read those of its warp.
   template <class T, class Read>
   auto exchange(const T& value, Read&& read) {
@@ -103,7 +100,7 @@ class grid_runner {
   }
 
  private:
-  static constexpr std::size_t stack_bytes = 128 * 1024, slot_bytes = 64;
+  static constexpr std::size_t slot_bytes = 64;
   struct alignas(128) aligned_bytes {
     unsigned char bytes[128];
     aligned_bytes() { std::memset(bytes, 0xff, sizeof bytes); }
@@ -112,71 +109,56 @@ class grid_runner {
 
   void run_block(std::size_t n) {
     threads_.assign(n, {});
-    waiting_.assign(n, nullptr);
     slots_.assign(n * slot_bytes, 0);
+    block_barrier_ = {unsigned(n)};
+    warp_barriers_.assign((n + lanes - 1) / lanes, {});
     for (std::size_t i = 0; i < n; ++i) {
       auto& t = threads_[i];
       t.number = unsigned(i);
       t.index = {unsigned(i) % block_.threads.x, unsigned(i) / block_.threads.x % block_.threads.y, unsigned(i) / block_.threads.x / block_.threads.y};
-      getcontext(&t.context);
-      t.context.uc_stack.ss_sp = stacks_[i].get(), t.context.uc_stack.ss_size = stack_bytes, t.context.uc_link = nullptr;
-      makecontext(&t.context, reinterpret_cast<void (*)()>(&grid_runner::start), 0);
+      ++warp_barriers_[i / lanes].alive;
     }
     for (std::size_t left = n; left > 0;) {
       bool moved = false;
       for (auto& t : threads_) {
-        if (t.done || (waiting_[t.number] && !waiting_[t.number]())) continue;
-        waiting_[t.number] = nullptr;
+        if (t.done || t.waits()) continue;
         moved = true;
         running_ = &t;
-        enter(t);
+        fibers_[t.number].enter();
         left -= t.done;
       }
-      if (!moved) throw std::logic_error("emulated kernel: threads wait at barriers that others never reach");
+      if (!moved) {
+        fibers_.clear();  // they stand in the middle of a kernel
+        throw std::logic_error("emulated kernel: threads wait at barriers that others never reach");
+      }
     }
   }
-  static void start() {
-    auto& self = current();
-    self.finish_switch(nullptr);
-    self.body_();
-    self.running_->done = true;
-    self.leave(true);
+  // A fiber runs the thread of its number in one block after the other.
+  static void run_threads() {
+    for (grid_runner& self = current();;) {
+      self.body_();
+      thread_state& me = *self.running_;
+      me.done = true;
+      for (barrier_state* at : {&self.block_barrier_, &self.warp_barriers_[me.number / lanes]}) {
+        --at->alive;
+        at->open_if_all_came();
+      }
+      self.fibers_[me.number].leave();
+    }
   }
-  template <class Ready>
-  void wait(Ready&& ready) {
-    if (ready()) return;
-    waiting_[running_->number] = std::forward<Ready>(ready);
-    leave(false);
-  }
-  void enter(thread_state& t) {
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_start_switch_fiber(&scheduler_fake_, stacks_[t.number].get(), stack_bytes);
-#endif
-    swapcontext(&scheduler_, &t.context);
-    finish_switch(scheduler_fake_);
-  }
-  void leave([[maybe_unused]] bool for_ever) {
-    auto* mine = running_;
-#if defined(__SANITIZE_ADDRESS__)
-    void* fake = nullptr;
-    __sanitizer_start_switch_fiber(for_ever ? nullptr : &fake, scheduler_stack_, scheduler_bytes_);
-#endif
-    swapcontext(&mine->context, &scheduler_);
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(fake, &scheduler_stack_, &scheduler_bytes_);
-#endif
-  }
-  void finish_switch([[maybe_unused]] void* fake) {
-#if defined(__SANITIZE_ADDRESS__)
-    if (fake) __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
-    else __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack_, &scheduler_bytes_);
-#endif
+  void wait_at(barrier_state& at) {
+    thread_state& me = *running_;
+    me.waits_at = &at, me.seen_openings = at.openings;
+    ++at.arrived;
+    at.open_if_all_came();
+    if (me.waits()) fibers_[me.number].leave();
   }
 
   block_state block_;
   std::vector<thread_state> threads_;
-  std::vector<std::function<bool()>> waiting_;
-  std::vector<std::unique_ptr<unsigned char[]>> stacks_;
+  barrier_state block_barrier_;
+  std::vector<barrier_state> warp_barriers_;
+  std::deque<fiber> fibers_;
   struct storage {
     std::vector<aligned_bytes> all;
     void assign(std::size_t bytes, aligned_bytes fill) { all.assign(bytes / 128 + 1, fill); }
@@ -184,10 +166,6 @@ class grid_runner {
   } shared_;
   std::vector<unsigned char> slots_;
   std::function<void()> body_;
-  ucontext_t scheduler_{};
-  void* scheduler_fake_ = nullptr;
-  const void* scheduler_stack_ = nullptr;
-  std::size_t scheduler_bytes_ = 0;
   thread_state* running_ = nullptr;
   int or_ = 0;
 };
