@@ -75,8 +75,12 @@ constexpr bool possible() {
   constexpr bool buildable = built_in || (Space::host_accessible && has_messages<C, T, Space>);
   static_assert(is_operation,
                 "entrain: this reduction operation cannot combine elements of this type; it needs static combine(a, b), commutative, name");
-  static_assert(buildable,
+  constexpr bool reduces_otherwise = !std::same_as<Op, no_operation> && native<C, Kind, float, sum, Space>;
+  static_assert(buildable || reduces_otherwise,
                 "entrain: this communicator has no such collective for memory of this space, and it cannot be built from messages there");
+  static_assert(buildable || !reduces_otherwise,
+                "entrain: in memory of this space this communicator reduces numbers by sum, product, maximum or minimum; for another operation "
+                "or element type, copy the operands to host memory");
   return is_operation && buildable;
 }
 
