@@ -20,7 +20,7 @@
 // workspace where k is large, so that both cases occur.
 
 enum cublasStatus_t { CUBLAS_STATUS_SUCCESS = 0, CUBLAS_STATUS_NOT_INITIALIZED = 1, CUBLAS_STATUS_INVALID_VALUE = 7, CUBLAS_STATUS_NOT_SUPPORTED = 15 };
-enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_64F = 1, CUDA_R_16F = 2, CUDA_R_16BF = 14 };
+enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_64F = 1, CUDA_R_16F = 2, CUDA_R_16BF = 14, CUDA_R_8F_E4M3 = 28, CUDA_R_8F_E5M2 = 29 };
 using cudaDataType = cudaDataType_t;
 enum cublasOperation_t { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1 };
 enum cublasComputeType_t { CUBLAS_COMPUTE_32F = 68, CUBLAS_COMPUTE_64F = 70, CUBLAS_COMPUTE_32F_FAST_TF32 = 77 };
@@ -40,6 +40,8 @@ enum cublasLtMatmulDescAttributes_t {
   CUBLASLT_MATMUL_DESC_BIAS_POINTER = 8,
   CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER = 11,
   CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD = 12,
+  CUBLASLT_MATMUL_DESC_A_SCALE_POINTER = 17,
+  CUBLASLT_MATMUL_DESC_B_SCALE_POINTER = 18,
   CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE = 26
 };
 enum cublasLtMatmulPreferenceAttributes_t {
@@ -61,6 +63,7 @@ struct cublasLtMatmulDescOpaque_t {
   void *bias = nullptr, *aux = nullptr;
   std::int64_t aux_ld = 0;
   std::int32_t bias_type = -1;  // that of D
+  const void *a_scale = nullptr, *b_scale = nullptr;
 };
 using cublasLtMatmulDesc_t = cublasLtMatmulDescOpaque_t*;
 struct cublasLtMatrixLayoutOpaque_t {
@@ -87,6 +90,7 @@ namespace entrain::emulated {
 
 inline std::atomic<long> blas_created = 0, blas_alive = 0;      // descriptors, layouts, preferences and handles
 inline std::atomic<long> blas_searches = 0, blas_products = 0;  // heuristics asked, products computed
+inline std::atomic<long> blas_products_of_8_bits = 0;           // of which with factors of 8 bits
 
 template <class T>
 cublasStatus_t blas_make(T** to, T value) {
@@ -108,7 +112,8 @@ cublasStatus_t blas_set(T& to, const void* from, std::size_t bytes) {
   return CUBLAS_STATUS_SUCCESS;
 }
 
-inline std::size_t blas_bytes(cudaDataType type) { return type == CUDA_R_64F ? 8 : type == CUDA_R_32F ? 4 : 2; }
+inline bool blas_is_8_bits(cudaDataType type) { return type == CUDA_R_8F_E4M3 || type == CUDA_R_8F_E5M2; }
+inline std::size_t blas_bytes(cudaDataType type) { return type == CUDA_R_64F ? 8 : type == CUDA_R_32F ? 4 : blas_is_8_bits(type) ? 1 : 2; }
 template <class T>
 T blas_at(const void* p, std::size_t i) {
   T value;
@@ -121,6 +126,8 @@ inline double blas_read(cudaDataType type, const void* p, std::size_t i) {
     case CUDA_R_32F: return double(blas_at<float>(p, i));
     case CUDA_R_16F: return double(float(blas_at<float16>(p, i)));
     case CUDA_R_16BF: return double(float(blas_at<bfloat16>(p, i)));
+    case CUDA_R_8F_E4M3: return double(float(blas_at<float8_e4m3>(p, i)));
+    case CUDA_R_8F_E5M2: return double(float(blas_at<float8_e5m2>(p, i)));
   }
   return std::numeric_limits<double>::quiet_NaN();
 }
@@ -145,6 +152,17 @@ inline bool blas_adds_bias(std::uint32_t epilogue) { return epilogue == CUBLASLT
 inline bool blas_sums(std::uint32_t epilogue) { return epilogue == CUBLASLT_EPILOGUE_BGRADA || epilogue == CUBLASLT_EPILOGUE_BGRADB; }
 inline bool blas_has_aux(std::uint32_t epilogue) { return epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS || epilogue == CUBLASLT_EPILOGUE_DGELU; }
 
+// Products of 8-bit factors: both must lie with k contiguous, all sizes be multiples of 16 bytes, sums be of fp32; two of range (e5m2) are
+// none. Of endings only the bias in D's 16 bits is here: an fp8 kernel may have more.
+inline bool blas_fits_8_bits(const cublasLtMatmulDescOpaque_t& o, const cublasLtMatrixLayoutOpaque_t& a, const cublasLtMatrixLayoutOpaque_t& b, const cublasLtMatrixLayoutOpaque_t& d) {
+  if (!blas_is_8_bits(a.type) || !blas_is_8_bits(b.type) || (a.type == CUDA_R_8F_E5M2 && b.type == CUDA_R_8F_E5M2)) return false;
+  if (o.transpose_a != CUBLAS_OP_T || o.transpose_b != CUBLAS_OP_N || o.compute != CUBLAS_COMPUTE_32F || o.scale != CUDA_R_32F) return false;
+  for (const auto* layout : {&a, &b, &d})
+    if (layout->rows % 16 != 0 || layout->columns % 16 != 0 || layout->ld % 16 != 0) return false;
+  if (d.type != CUDA_R_16BF && d.type != CUDA_R_16F && d.type != CUDA_R_32F) return false;
+  return o.epilogue == CUBLASLT_EPILOGUE_DEFAULT || (o.epilogue == CUBLASLT_EPILOGUE_BIAS && d.type != CUDA_R_32F);
+}
+
 // What can be said against a product before any data is seen.
 inline cublasStatus_t blas_judge(const cublasLtMatmulDescOpaque_t& o, const cublasLtMatrixLayoutOpaque_t& a, const cublasLtMatrixLayoutOpaque_t& b,
                                  const cublasLtMatrixLayoutOpaque_t& c, const cublasLtMatrixLayoutOpaque_t& d) {
@@ -155,10 +173,13 @@ inline cublasStatus_t blas_judge(const cublasLtMatmulDescOpaque_t& o, const cubl
   if (a_rows != d.rows || a_columns != b_rows || b_columns != d.columns) return CUBLAS_STATUS_INVALID_VALUE;
   if (c.rows != d.rows || c.columns != d.columns || c.type != d.type || c.ld != d.ld) return CUBLAS_STATUS_INVALID_VALUE;
   // The documentation's table of types.
-  if (a.type != b.type) return CUBLAS_STATUS_NOT_SUPPORTED;
+  const bool eights = blas_is_8_bits(a.type) || blas_is_8_bits(b.type);
+  if (eights && !blas_fits_8_bits(o, a, b, d)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (!eights && a.type != b.type) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (!eights && (o.a_scale || o.b_scale)) return CUBLAS_STATUS_INVALID_VALUE;
   const bool halves = (a.type == CUDA_R_16F || a.type == CUDA_R_16BF) && (d.type == a.type || d.type == CUDA_R_32F);
   const bool singles = a.type == CUDA_R_32F && d.type == CUDA_R_32F, doubles = a.type == CUDA_R_64F && d.type == CUDA_R_64F;
-  const bool known = o.compute == CUBLAS_COMPUTE_32F             ? o.scale == CUDA_R_32F && (halves || singles)
+  const bool known = o.compute == CUBLAS_COMPUTE_32F             ? o.scale == CUDA_R_32F && (halves || singles || eights)
                      : o.compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? o.scale == CUDA_R_32F && singles
                                                                  : o.scale == CUDA_R_64F && doubles;
   if (!known) return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -171,7 +192,7 @@ inline cublasStatus_t blas_judge(const cublasLtMatmulDescOpaque_t& o, const cubl
 
 inline std::uint64_t blas_signature(const cublasLtMatmulDescOpaque_t& o, const cublasLtMatrixLayoutOpaque_t& a, const cublasLtMatrixLayoutOpaque_t& b, const cublasLtMatrixLayoutOpaque_t& d) {
   std::uint64_t sum = 1469598103934665603u;
-  for (const std::uint64_t part : {std::uint64_t(o.compute), std::uint64_t(o.transpose_a), std::uint64_t(o.transpose_b), std::uint64_t(o.epilogue), std::uint64_t(o.aux_ld), std::uint64_t(a.type), a.rows,
+  for (const std::uint64_t part : {std::uint64_t(o.compute), std::uint64_t(o.transpose_a), std::uint64_t(o.transpose_b), std::uint64_t(o.epilogue), std::uint64_t(o.aux_ld), std::uint64_t(a.type), std::uint64_t(b.type), a.rows,
                                    a.columns, std::uint64_t(a.ld), b.rows, b.columns, std::uint64_t(b.ld), std::uint64_t(d.type), d.rows, d.columns, std::uint64_t(d.ld)})
     sum = (sum ^ part) * 1099511628211u;
   return sum;
@@ -195,12 +216,13 @@ void blas_multiply(const cublasLtMatmulDescOpaque_t& o, Sum alpha, const void* a
       }
   };
   matrix(left, a, al, o.transpose_a, m, k), matrix(right, b, bl, o.transpose_b, k, n);
+  const Sum scale = (o.a_scale ? Sum(blas_at<float>(o.a_scale, 0)) : Sum(1)) * (o.b_scale ? Sum(blas_at<float>(o.b_scale, 0)) : Sum(1));
   for (std::size_t j = 0; j < n; ++j)
     for (std::size_t i = 0; i < m; ++i) {
       Sum sum = 0;
       for (std::size_t p = 0; p < k; ++p) sum += left[i * k + p] * right[p * n + j];
       const std::size_t at = i + j * std::size_t(dl.ld), at_aux = i + j * std::size_t(o.aux_ld);
-      double value = double(alpha * sum) + (beta == 0 ? 0 : double(beta) * blas_read(dl.type, c, at));
+      double value = double(alpha * sum * scale) + (beta == 0 ? 0 : double(beta) * blas_read(dl.type, c, at));
       if (blas_adds_bias(o.epilogue)) value += blas_read(dl.type, o.bias, i);
       const double root = std::sqrt(2 / 3.14159265358979323846), cubic = 0.044715;
       if (o.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS) {
@@ -248,6 +270,8 @@ inline cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cub
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return entrain::emulated::blas_set(d->bias, from, bytes);
     case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER: return entrain::emulated::blas_set(d->aux, from, bytes);
     case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD: return entrain::emulated::blas_set(d->aux_ld, from, bytes);
+    case CUBLASLT_MATMUL_DESC_A_SCALE_POINTER: return entrain::emulated::blas_set(d->a_scale, from, bytes);
+    case CUBLASLT_MATMUL_DESC_B_SCALE_POINTER: return entrain::emulated::blas_set(d->b_scale, from, bytes);
     case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE: return entrain::emulated::blas_set(d->bias_type, from, bytes);
   }
   return CUBLAS_STATUS_INVALID_VALUE;
@@ -277,6 +301,7 @@ inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cu
   *returned = 0;
   if (const cublasStatus_t status = entrain::emulated::blas_judge(*o, *a, *b, *c, *d); status != CUBLAS_STATUS_SUCCESS) return status;
   const std::uint32_t* alignment = preference->alignment;
+  if (entrain::emulated::blas_is_8_bits(a->type) && *std::min_element(alignment, alignment + 4) < 16) return CUBLAS_STATUS_NOT_SUPPORTED;
   if (alignment[2] != alignment[3]) return CUBLAS_STATUS_NOT_SUPPORTED;  // here C is always D
   const bool split = (o->transpose_a ? a->rows : a->columns) >= 64 && preference->workspace >= 4096;
   results[0] = {{{entrain::emulated::blas_signature(*o, *a, *b, *d), alignment[0], alignment[1], alignment[3], entrain::emulated::blas_alignment(o->bias), entrain::emulated::blas_alignment(o->aux), split, 0}},
@@ -299,7 +324,7 @@ inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc
     if (!workspace || workspace_bytes < 4096 || in::blas_alignment(workspace) < 256) return CUBLAS_STATUS_INVALID_VALUE;
     std::memset(workspace, 0xff, 4096);
   }
-  ++in::blas_products;
+  ++in::blas_products, in::blas_products_of_8_bits += in::blas_is_8_bits(a->type);
   if (o->scale == CUDA_R_64F) in::blas_multiply(*o, in::blas_at<double>(alpha, 0), A, *a, B, *b, in::blas_at<double>(beta, 0), C, D, *d);
   else in::blas_multiply(*o, in::blas_at<float>(alpha, 0), A, *a, B, *b, in::blas_at<float>(beta, 0), C, D, *d);
   return CUBLAS_STATUS_SUCCESS;

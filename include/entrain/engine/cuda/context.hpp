@@ -56,8 +56,8 @@ class cuda_context {
   cudaStream_t exchange() const { return exchange_; }
   cublasLtHandle_t blas() const { return blas_; }
   view<std::byte, cuda_space> workspace() const { return workspace_; }  // for work on compute() alone
-  blas_plan& plan(const product_shape& shape, const void* vector = nullptr, const void* kept = nullptr) const {
-    return plans_.of(blas_, shape, shape.with_workspace ? workspace_bytes : 0, vector, kept);
+  blas_plan& plan(const product_shape& shape, const product_pointers& with = {}) const {
+    return plans_.of(blas_, shape, shape.with_workspace ? workspace_bytes : 0, with);
   }
   std::size_t plan_count() const { return plans_.size(); }
 

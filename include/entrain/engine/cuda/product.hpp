@@ -32,8 +32,10 @@ constexpr cudaDataType_t blas_type() {
   if constexpr (std::is_same_v<T, float>) return CUDA_R_32F;
   else if constexpr (std::is_same_v<T, double>) return CUDA_R_64F;
   else if constexpr (std::is_same_v<T, bfloat16>) return CUDA_R_16BF;
+  else if constexpr (std::is_same_v<T, float8_e4m3>) return CUDA_R_8F_E4M3;
+  else if constexpr (std::is_same_v<T, float8_e5m2>) return CUDA_R_8F_E5M2;
   else {
-    static_assert(is_half<T>, "matrix products are of float, double, bfloat16, float16 or binary16");
+    static_assert(is_half<T>, "matrix products are of float, double, bfloat16, float16, binary16, float8_e4m3 or float8_e5m2");
     return CUDA_R_16F;
   }
 }
@@ -50,13 +52,19 @@ enum class product_ending : std::uint8_t { none, bias, bias_gelu, gelu_slope, bi
 
 // C[m, n] = ending(alpha * op(A) * op(B) + beta * C); ld*: row strides in elements; alignments in bytes.
 struct product_shape {
-  cudaDataType_t type = CUDA_R_32F, out_type = CUDA_R_32F;
+  cudaDataType_t type_a = CUDA_R_32F, type_b = CUDA_R_32F, out_type = CUDA_R_32F;
   bool transpose_a = false, transpose_b = false, tensor_float = false, with_workspace = true;
   product_ending ending = product_ending::none;
   std::int64_t m = 0, n = 0, k = 0, lda = 0, ldb = 0, ldc = 0, ld_kept = 0;
   unsigned alignment_a = 256, alignment_b = 256, alignment_c = 256, alignment_vector = 256, alignment_kept = 256;
 
   friend bool operator==(const product_shape&, const product_shape&) = default;
+};
+
+// What a product reads and writes besides A, B and C: its ending's, and the numbers on the device that factors of 8 bits are multiplied by.
+struct product_pointers {
+  const void *vector = nullptr, *kept = nullptr;
+  const float *scale_a = nullptr, *scale_b = nullptr;
 };
 
 // Owns what cuBLASLt has made.
@@ -71,21 +79,21 @@ using blas_object = std::unique_ptr<std::remove_pointer_t<Handle>, blas_destroye
 // One shape, ready to run.
 class blas_plan {
  public:
-  // vector and kept: the ending's; only their alignment matters here.
-  blas_plan(cublasLtHandle_t blas, const product_shape& shape, std::size_t workspace, const void* vector, const void* kept) : shape_(shape) {
-    const bool is_double = shape.type == CUDA_R_64F;
-    const cublasComputeType_t compute = is_double ? CUBLAS_COMPUTE_64F : shape.tensor_float && shape.type == CUDA_R_32F ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+  // Of the pointers only whether they are there and their alignment matters here.
+  blas_plan(cublasLtHandle_t blas, const product_shape& shape, std::size_t workspace, const product_pointers& with) : shape_(shape) {
+    const bool is_double = shape.type_a == CUDA_R_64F;
+    const cublasComputeType_t compute = is_double ? CUBLAS_COMPUTE_64F : shape.tensor_float && shape.type_a == CUDA_R_32F ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     cublasLtMatmulDesc_t made = nullptr;
     blas_check(cublasLtMatmulDescCreate(&made, compute, is_double ? CUDA_R_64F : CUDA_R_32F), "cublasLtMatmulDescCreate");
     how_.reset(made);
     set(CUBLASLT_MATMUL_DESC_TRANSA, shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(shape.ending));
-    if (vector) set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, shape.out_type);
-    if (kept) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, shape.ld_kept);
-    point(vector, kept);
-    first_ = layout(shape.type, shape.transpose_b ? shape.k : shape.n, shape.transpose_b ? shape.n : shape.k, shape.ldb);
-    second_ = layout(shape.type, shape.transpose_a ? shape.m : shape.k, shape.transpose_a ? shape.k : shape.m, shape.lda);
+    if (with.vector) set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, shape.out_type);
+    if (with.kept) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, shape.ld_kept);
+    point(with);
+    first_ = layout(shape.type_b, shape.transpose_b ? shape.k : shape.n, shape.transpose_b ? shape.n : shape.k, shape.ldb);
+    second_ = layout(shape.type_a, shape.transpose_a ? shape.m : shape.k, shape.transpose_a ? shape.k : shape.m, shape.lda);
     result_ = layout(shape.out_type, shape.n, shape.m, shape.ldc);
     choose(blas, workspace);
   }
@@ -94,10 +102,10 @@ class blas_plan {
   // False where cuBLASLt has no such product: then its ending must be computed by itself.
   bool supported() const { return supported_; }
 
-  // alpha and beta: of the type that sums are taken in. The ending's vector and matrix are part of cuBLASLt's description, not of its call.
-  void run(cublasLtHandle_t blas, cudaStream_t stream, const void* alpha, const void* a, const void* b, const void* beta, void* c, const void* vector, const void* kept, void* workspace,
+  // alpha and beta: of the type that sums are taken in. What else is pointed to is part of cuBLASLt's description, not of its call.
+  void run(cublasLtHandle_t blas, cudaStream_t stream, const void* alpha, const void* a, const void* b, const void* beta, void* c, const product_pointers& with, void* workspace,
            std::size_t workspace_bytes) {
-    point(vector, kept);
+    point(with);
     blas_check(cublasLtMatmul(blas, how_.get(), alpha, b, first_.get(), a, second_.get(), beta, c, result_.get(), c, result_.get(), &algorithm_, workspace, workspace_bytes, stream), "cublasLtMatmul");
   }
 
@@ -118,9 +126,13 @@ class blas_plan {
   void set(cublasLtMatmulDescAttributes_t what, const V& value) {
     blas_check(cublasLtMatmulDescSetAttribute(how_.get(), what, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
   }
-  void point(const void* vector, const void* kept) {
-    if (vector != vector_) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector), vector_ = vector;
-    if (kept != kept_) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, kept), kept_ = kept;
+  // Its A is our B.
+  void point(const product_pointers& with) {
+    if (with.vector != with_.vector) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, with.vector);
+    if (with.kept != with_.kept) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, with.kept);
+    if (with.scale_b != with_.scale_b) set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, with.scale_b);
+    if (with.scale_a != with_.scale_a) set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, with.scale_a);
+    with_ = with;
   }
   static layout_object layout(cudaDataType_t type, std::int64_t rows, std::int64_t columns, std::int64_t ld) {
     cublasLtMatrixLayout_t made = nullptr;
@@ -155,17 +167,17 @@ class blas_plan {
   blas_object<cublasLtMatmulDesc_t, &cublasLtMatmulDescDestroy> how_;
   layout_object first_, second_, result_;
   cublasLtMatmulAlgo_t algorithm_{};
-  const void *vector_ = nullptr, *kept_ = nullptr;
+  product_pointers with_;
   bool supported_ = false;
 };
 
 // The plans of a context. A model has some tens of shapes: looking through them costs less than starting a kernel.
 class blas_plans {
  public:
-  blas_plan& of(cublasLtHandle_t blas, const product_shape& shape, std::size_t workspace, const void* vector, const void* kept) {
+  blas_plan& of(cublasLtHandle_t blas, const product_shape& shape, std::size_t workspace, const product_pointers& with) {
     for (auto& plan : plans_)
       if (plan.shape() == shape) return plan;
-    return plans_.emplace_back(blas, shape, workspace, vector, kept);
+    return plans_.emplace_back(blas, shape, workspace, with);
   }
   std::size_t size() const { return plans_.size(); }
 
