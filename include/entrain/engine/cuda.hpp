@@ -19,8 +19,8 @@
 //   #include <entrain/device/device.cuh>
 //   trainer run{nn::gpt{...}, optim::adamw{}, engine::cuda{}, precision::bf16_mixed{}};
 //
-// All arithmetic of a rank runs on one device and one stream; parameters, gradients and activations live there. A pass waits for
-// the device once, to read its loss.
+// All arithmetic of a rank runs on one device and one stream; parameters, gradients and activations live there. A step waits for
+// the device once, to read its loss, when all its passes have been given to the stream.
 
 namespace entrain::engine {
 
@@ -48,6 +48,8 @@ class cuda_queue {
   cuda_queue beside() const { return on(context_->exchange()); }
   void mark(cuda_event& here) const { here.record(stream_); }
   void await(const cuda_event& there) const { there.hold(stream_); }
+  // While what it returns lives, operations with a loss return none and add it to the total that it gives.
+  deferred_losses defer_losses() const { return {context_->losses(), stream_}; }
   void wait() const { cuda_check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
 
   // Copies of `count` elements between any spaces, in the order of the stream. From or to pageable memory the call may wait.

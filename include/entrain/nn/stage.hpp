@@ -146,7 +146,7 @@ class stage {
     std::size_t rows = 0, length = 0;
     bool has_gradient = false;
     buffer<T, space> kept, stash;
-    batch_memory<batch_type, space> batch;
+    batch_memory<batch_type, Engine> batch;
   };
 
   // Elements a row, one after another: what came in, what the layers keep, what they put out, what the head keeps.

@@ -15,7 +15,7 @@ namespace entrain::device {
 
 // packs: how many packs are whole and aligned; what follows them goes element by element.
 template <class T, bool Gradient>
-__global__ void squared_error_sums(std::size_t count, std::size_t packs, float scale, const T* prediction, const T* target, T* dprediction, block_loss* losses) {
+__global__ void squared_error_sums(std::size_t count, std::size_t rows, std::size_t packs, float scale, const T* prediction, const T* target, T* dprediction, block_loss* losses) {
   double sum = 0;
   for (std::size_t i = thread_index(); i < packs; i += thread_count()) {
     pack<T> p = load_once(prediction + i * pack<T>::count);
@@ -33,7 +33,7 @@ __global__ void squared_error_sums(std::size_t count, std::size_t packs, float s
     if constexpr (Gradient) dprediction[i] = T(arithmetic<T>(scale) * difference);
   }
   sum = block_sum(sum);
-  if (threadIdx.x == 0) losses[blockIdx.x] = {0.5 * sum, 0, 0};
+  if (threadIdx.x == 0) losses[blockIdx.x] = {0.5 * sum, blockIdx.x == 0 ? double(rows) : 0.0, 0};
 }
 
 }  // namespace entrain::device
@@ -49,10 +49,8 @@ loss_sum squared_error_on_device(const engine::cuda_queue& queue, const squared_
   const bool aligned = device::aligned(prediction) && device::aligned(target) && device::aligned(dprediction);
   const std::size_t packs = aligned ? count / device::pack<T>::count : 0;
   const unsigned blocks = device::loss_blocks(device::ceil_div(packs > 0 ? packs : count, 256));
-  device::launch(queue, device::squared_error_sums<T, Gradient>, {blocks, 256}, count, packs, op.gradient_scale, prediction, target, dprediction, device::block_losses(queue));
-  loss_sum loss = device::read_loss(queue, blocks);
-  loss.count = std::int64_t(op.rows);
-  return loss;
+  device::launch(queue, device::squared_error_sums<T, Gradient>, {blocks, 256}, count, op.rows, packs, op.gradient_scale, prediction, target, dprediction, device::block_losses(queue));
+  return device::read_loss(queue, blocks);
 }
 
 }  // namespace detail

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <memory>
 #include <typeindex>
 #include <typeinfo>
@@ -13,6 +14,7 @@
 
 #include <entrain/core/memory.hpp>
 #include <entrain/engine/cuda/error.hpp>
+#include <entrain/engine/cuda/losses.hpp>
 #include <entrain/engine/cuda/product.hpp>
 #include <entrain/engine/cuda/space.hpp>
 
@@ -36,9 +38,14 @@ class cuda_context {
     cuda_check(cudaStreamCreateWithFlags(&exchange_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
     blas_check(cublasLtCreate(&blas_), "cublasLtCreate");
     cuda_check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+    int major = 0, minor = 0;
+    cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
+    cuda_check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
+    capability_ = 10 * major + minor;
     workspace_ = buffer<std::byte, cuda_space>(workspace_bytes);
     on_device_ = buffer<double, cuda_space>(scalar_count);
     on_host_ = buffer<double, pinned_space>(scalar_count);
+    losses_.emplace();
   }
   cuda_context(const cuda_context&) = delete;
   ~cuda_context() {
@@ -52,6 +59,7 @@ class cuda_context {
 
   int device() const { return device_; }
   int multiprocessors() const { return multiprocessors_; }
+  int capability() const { return capability_; }  // 80 of A100, 90 of H100 and H200
   cudaStream_t compute() const { return compute_; }
   cudaStream_t exchange() const { return exchange_; }
   cublasLtHandle_t blas() const { return blas_; }
@@ -79,8 +87,10 @@ class cuda_context {
     return on_host_.data();
   }
 
+  cuda_losses& losses() const { return *losses_; }
+
  private:
-  int device_, multiprocessors_ = 0;
+  int device_, multiprocessors_ = 0, capability_ = 0;
   cudaStream_t compute_ = nullptr, exchange_ = nullptr;
   cublasLtHandle_t blas_ = nullptr;
   mutable blas_plans plans_;
@@ -88,6 +98,7 @@ class cuda_context {
   buffer<std::byte, cuda_space> workspace_;
   buffer<double, cuda_space> on_device_;
   buffer<double, pinned_space> on_host_;
+  mutable std::optional<cuda_losses> losses_;  // made when the device has been chosen
 };
 
 }  // namespace entrain::engine
