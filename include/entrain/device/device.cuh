@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <entrain/device/compress/compress.cuh>
 #include <entrain/device/nn/activation.cuh>
+#include <entrain/device/nn/affine_endings.cuh>
 #include <entrain/device/nn/attention.cuh>
 #include <entrain/device/nn/batch_norm.cuh>
 #include <entrain/device/nn/convert.cuh>

@@ -111,5 +111,6 @@ struct cudaLaunchConfig_t {
 
 template <class... Formal, class... Actual>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* how, void (*kernel)(Formal...), Actual&&... actual) {
+  ++entrain::emulated::launches;
   return entrain::emulated::run_grid(how->gridDim, how->blockDim, how->dynamicSmemBytes, [&] { kernel(Formal(actual)...); }) ? cudaSuccess : cudaErrorInvalidConfiguration;
 }

@@ -40,6 +40,8 @@ struct event {
   std::chrono::steady_clock::time_point recorded;
 };
 inline std::atomic<long> allocations = 0;  // of device and pinned memory, ever
+inline std::atomic<long> launches = 0;     // of kernels by the host, ever
+inline std::atomic<int> compute_capability = 90;
 }  // namespace entrain::emulated
 
 using cudaStream_t = entrain::emulated::stream*;
@@ -54,9 +56,12 @@ inline cudaError_t cudaGetDevice(int* d) { *d = 0; return cudaSuccess; }
 inline cudaError_t cudaSetDevice(int d) { return d == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr what, int) {
-  *value = what == cudaDevAttrMultiProcessorCount ? 2 : what == cudaDevAttrComputeCapabilityMajor ? 9 : what == cudaDevAttrComputeCapabilityMinor ? 0 : 227 * 1024;
+  const int capability = entrain::emulated::compute_capability;
+  *value = what == cudaDevAttrMultiProcessorCount ? 2 : what == cudaDevAttrComputeCapabilityMajor ? capability / 10 : what == cudaDevAttrComputeCapabilityMinor ? capability % 10 : 227 * 1024;
   return cudaSuccess;
 }
+struct cudaDeviceProp { char name[256]; };
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* to, int) { std::strcpy(to->name, "emulated"); return cudaSuccess; }
 inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
 
 inline cudaError_t cudaMalloc(void** p, std::size_t n) {
