@@ -23,6 +23,7 @@
 #include <entrain/parallel/compression_state.hpp>
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/device_exchange.hpp>
+#include <entrain/parallel/encoded_exchange.hpp>
 #include <entrain/parallel/loss_scale.hpp>
 #include <entrain/parallel/metrics.hpp>
 #include <entrain/parallel/plan.hpp>
@@ -31,8 +32,9 @@
 
 // Data parallelism on an engine whose memory the host cannot read. Parameters, gradients and optimizer state live there; what is kept
 // in more bits than the model computes with (precision::bf16_mixed) is updated there, too, and rounded in the same pass. Gradients are
-// exchanged through host memory (parallel/staged_exchange.hpp), by any communicator and compressor; without a compressor where they lie,
-// if the communicator reaches them there (parallel/device_exchange.hpp).
+// exchanged through host memory, by any communicator: encoded on the device where the compressor has kernels in sight
+// (parallel/encoded_exchange.hpp), else as they are (parallel/staged_exchange.hpp); without a compressor where they lie, if the
+// communicator reaches them there (parallel/device_exchange.hpp).
 //
 // A step waits for the device once to read the loss, once for the norm where gradients are clipped or their scale must be watched
 // (precision::fp16_mixed, parallel/loss_scale.hpp), and for what it exchanges.
@@ -55,6 +57,15 @@ struct update_arrays {
   std::uint64_t seed = 0;
 };
 
+namespace detail {
+template <class T, class Kept, class Engine, class Communicator, class Compressor>
+constexpr auto exchange_of_device() {
+  if constexpr (exchanges_on_device<T, Engine, Communicator, Compressor>) return std::type_identity<device_exchange<T, Engine, Communicator>>{};
+  else if constexpr (encodes_on_device<Kept, Engine, Compressor>) return std::type_identity<encoded_exchange<T, Kept, Engine, Communicator, Compressor>>{};
+  else return std::type_identity<staged_exchange<T, Kept, Engine, Communicator, Compressor>>{};
+}
+}  // namespace detail
+
 template <class Setup>
 class device_replica {
  public:
@@ -68,8 +79,7 @@ class device_replica {
   using engine_type = std::remove_cvref_t<decltype(std::declval<model_type&>().engine())>;
   using space = typename engine_type::space;
   static constexpr bool is_mixed = !std::same_as<T, kept_type>;
-  using exchange_type = std::conditional_t<exchanges_on_device<T, engine_type, communicator_type, compressor_type>, device_exchange<T, engine_type, communicator_type>,
-                                           staged_exchange<T, kept_type, engine_type, communicator_type, compressor_type>>;
+  using exchange_type = typename decltype(detail::exchange_of_device<T, kept_type, engine_type, communicator_type, compressor_type>())::type;
   static constexpr std::size_t field_count = optimizer_type::fields.size();
   static_assert(requires(const engine_type& e, const parameter_layout& l) { make_update_table(e, l); },
                 "the kernels of this engine are not in sight: include <entrain/device/device.cuh> in a file that nvcc compiles");

@@ -17,11 +17,11 @@
 
 namespace entrain::device {
 
-struct round_to_nearest {
+struct rounding_to_nearest {
   template <class Wire>
   __device__ Wire round(float value, std::size_t) const { return Wire(value); }
 };
-struct round_by_chance {
+struct rounding_by_chance {
   compress::detail::random_words random;
   template <class Wire>
   __device__ Wire round(float value, std::size_t i) const { return stochastically_rounded<Wire>(value, random[std::uint32_t(i)]); }
@@ -64,7 +64,7 @@ namespace entrain::compress {
 
 template <class Wire, class T>
 void encode(const engine::cuda_queue& queue, const cast<Wire>&, const context&, const T* values, std::size_t n, Wire* wire) {
-  device::run_cast(queue, device::round_to_nearest{}, values, n, wire);
+  device::run_cast(queue, device::rounding_to_nearest{}, values, n, wire);
 }
 template <class Wire, class T>
 void decode_add(const engine::cuda_queue& queue, const cast<Wire>&, const context&, const Wire* wire, T* values, std::size_t n, std::type_identity_t<T> scale) {
@@ -72,7 +72,7 @@ void decode_add(const engine::cuda_queue& queue, const cast<Wire>&, const contex
 }
 template <class Wire, class T>
 void encode(const engine::cuda_queue& queue, const stochastic_cast<Wire>&, const context& where, const T* values, std::size_t n, Wire* wire) {
-  device::run_cast(queue, device::round_by_chance{detail::random_words(where)}, values, n, wire);
+  device::run_cast(queue, device::rounding_by_chance{detail::random_words(where)}, values, n, wire);
 }
 template <class Wire, class T>
 void decode_add(const engine::cuda_queue& queue, const stochastic_cast<Wire>&, const context&, const Wire* wire, T* values, std::size_t n, std::type_identity_t<T> scale) {

@@ -14,11 +14,12 @@
 // Payloads that cannot be summed on their way: one all-gather a message, and every rank's part is decoded and added, in rank
 // order. Of a `variable` compressor the lengths are gathered first (4 bytes a block), then what is there.
 //
-// Bytes: what the blocks fill, and 4 a block where lengths vary. Memory: (1 + p) times the wire_count of its blocks.
+// Bytes: what the blocks fill, and 4 a block where lengths vary. Memory: (1 + p) times the wire_count of its blocks, in `Space`, which the
+// host can read (pinned memory where a device fills and fetches it: encoded.hpp).
 
 namespace entrain::parallel::routes {
 
-template <class T, class Communicator, class Compressor>
+template <class T, class Communicator, class Compressor, class Space = host_space>
 class gathered : public packed<T, Communicator, Compressor> {
   using base = packed<T, Communicator, Compressor>;
   static constexpr bool variable = compress::is_variable<Compressor>;
@@ -38,7 +39,7 @@ class gathered : public packed<T, Communicator, Compressor> {
   }
   void begin_phase() { space_.begin_phase(); }
   void allocate() {
-    wire_ = buffer<wire_type>(space_.most()), gathered_ = buffer<wire_type>(space_.most() * this->ranks());
+    wire_ = buffer<wire_type, Space>(space_.most()), gathered_ = buffer<wire_type, Space>(space_.most() * this->ranks());
     place_.resize(this->layout_.blocks().size());
   }
   void begin_step(std::size_t m) {
@@ -137,7 +138,7 @@ class gathered : public packed<T, Communicator, Compressor> {
   std::vector<message> messages_;
   std::vector<position> place_;
   wire_space space_;
-  buffer<wire_type> wire_, gathered_;
+  buffer<wire_type, Space> wire_, gathered_;
 };
 
 }  // namespace entrain::parallel::routes

@@ -30,7 +30,7 @@ std::pair<std::size_t, std::size_t> own_range(const bucket& range, const Communi
   }
 }
 
-template <class T, class Communicator, class Compressor, class Placement>
+template <class T, class Communicator, class Compressor, class Placement, class Space = host_space>
 class in_place : public packed<T, Communicator, Compressor> {
   using base = packed<T, Communicator, Compressor>;
   static constexpr bool identity = compress::is_identity<Compressor>, is_sharded = std::same_as<Placement, sharded>;
@@ -48,7 +48,7 @@ class in_place : public packed<T, Communicator, Compressor> {
   }
   void begin_phase() {}
   void allocate() {
-    if constexpr (!identity) wire_ = buffer<wire_type>(end_);
+    if constexpr (!identity) wire_ = buffer<wire_type, Space>(end_);
   }
 
   void encode(std::size_t block, const compress::context& where, std::span<T> gradient) {
@@ -85,7 +85,7 @@ class in_place : public packed<T, Communicator, Compressor> {
     p.push_back({is_sharded ? "reduce_scatter" : "all_reduce", "gradient", sizeof(wire_type), range.end - range.begin});
   }
 
- private:
+ protected:
   template <class W>
   void sum(std::size_t m, view<W> values) {
     auto& pending = messages_[m].pending;
@@ -104,7 +104,7 @@ class in_place : public packed<T, Communicator, Compressor> {
   };
   std::vector<stretch> messages_;
   std::size_t end_ = 0;
-  buffer<wire_type> wire_;
+  buffer<wire_type, Space> wire_;
 };
 
 }  // namespace entrain::parallel::routes

@@ -25,9 +25,9 @@
 
 namespace entrain::parallel::routes {
 
-template <class T, class Communicator, class Compressor>
-class sparse : public gathered<T, Communicator, Compressor> {
-  using base = gathered<T, Communicator, Compressor>;
+template <class T, class Communicator, class Compressor, class Space = host_space>
+class sparse : public gathered<T, Communicator, Compressor, Space> {
+  using base = gathered<T, Communicator, Compressor, Space>;
   using request = typename packed<T, Communicator, Compressor>::request;
   static constexpr bool merges = compress::is_ascending<Compressor>;
 
@@ -46,7 +46,7 @@ class sparse : public gathered<T, Communicator, Compressor> {
       if (mine.way == compress::way::sparse && !merges)
         throw usage_error("compress::travel", "this compressor's indices do not ascend, so that they cannot be merged", "way::gather or way::dense", "way::sparse");
       if (mine.way == compress::way::sparse) mine.stream.reset(mine.values), merged.push_back(mine.values);
-      if (mine.way == compress::way::dense) mine.dense = buffer<T>(mine.values);
+      if (mine.way == compress::way::dense) mine.dense = buffer<T, Space>(mine.values);
       own_.push_back(std::move(mine));
     }
     if constexpr (merges) comm::reserve_sparse_all_reduces<Communicator, T>(merged);
@@ -105,7 +105,7 @@ class sparse : public gathered<T, Communicator, Compressor> {
     }
   }
 
- private:
+ protected:
   std::span<const wire_type> filled(std::size_t m, std::size_t b) const {
     const auto& at = this->messages_[m];
     return {this->wire_.data() + this->offset_[at.blocks[b]], at.filled[b]};
@@ -119,14 +119,14 @@ class sparse : public gathered<T, Communicator, Compressor> {
       this->compressor_.decode_add({}, filled(m, b), mine.dense.span().subspan(at, n), T(1));
       at += n;
     }
-    this->messages_[m].pending = comm::start_all_reduce(this->comm_, view<const T>(mine.dense.all()), mine.dense.all(), comm::sum{});
+    this->messages_[m].pending = comm::start_all_reduce(this->comm_, view<const T>(mine.dense.data(), mine.values), view<T>(mine.dense.data(), mine.values), comm::sum{});
   }
 
   struct own_message {
     compress::way way = compress::way::gather;
     compress::sparse_choice choice;
     std::size_t values = 0;
-    buffer<T> dense;
+    buffer<T, Space> dense;
     comm::sparse_stream<T> stream;
     comm::sparse_all_reduce_request<Communicator, T> pending{};
   };

@@ -15,7 +15,7 @@
 
 namespace entrain::parallel::routes {
 
-template <class T, class Communicator, class Compressor>
+template <class T, class Communicator, class Compressor, class Space = host_space>
 class summed : public packed<T, Communicator, Compressor> {
   using base = packed<T, Communicator, Compressor>;
   using typename base::message;
@@ -35,7 +35,7 @@ class summed : public packed<T, Communicator, Compressor> {
     return messages_.size() - 1;
   }
   void begin_phase() { space_.begin_phase(); }
-  void allocate() { wire_ = buffer<wire_type>(space_.most()); }
+  void allocate() { wire_ = buffer<wire_type, Space>(space_.most()); }
   void begin_step(std::size_t m) {
     std::size_t at = messages_[m].first;
     for (const std::size_t i : messages_[m].blocks) this->offset_[i] = at, at += capacity(i);
@@ -69,13 +69,13 @@ class summed : public packed<T, Communicator, Compressor> {
   }
   void plan_of(std::size_t m, plan& p) const { p.push_back({"all_reduce", "gradient", sizeof(wire_type), messages_[m].count, -1, variable}); }
 
- private:
+ protected:
   std::size_t capacity(std::size_t block) const { return this->compressor_.template wire_count<T>(this->description(block)); }
 
   std::vector<message> messages_;
   std::vector<std::size_t> filled_;
   wire_space space_;
-  buffer<wire_type> wire_;
+  buffer<wire_type, Space> wire_;
 };
 
 }  // namespace entrain::parallel::routes
