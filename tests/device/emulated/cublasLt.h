@@ -311,7 +311,7 @@ inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cu
 }
 
 inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t o, const void* alpha, const void* A, cublasLtMatrixLayout_t a, const void* B, cublasLtMatrixLayout_t b, const void* beta, const void* C,
-                                     cublasLtMatrixLayout_t c, void* D, cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t* algorithm, void* workspace, std::size_t workspace_bytes, cudaStream_t) {
+                                     cublasLtMatrixLayout_t c, void* D, cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t* algorithm, void* workspace, std::size_t workspace_bytes, cudaStream_t stream) {
   namespace in = entrain::emulated;
   if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
   if (!o || !alpha || !A || !a || !B || !b || !beta || !C || !c || !D || !d || !algorithm || C != D) return CUBLAS_STATUS_INVALID_VALUE;
@@ -322,10 +322,16 @@ inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc
   if (made_for[0] != in::blas_signature(*o, *a, *b, *d) || !as_promised) return CUBLAS_STATUS_INVALID_VALUE;
   if (made_for[6]) {
     if (!workspace || workspace_bytes < 4096 || in::blas_alignment(workspace) < 256) return CUBLAS_STATUS_INVALID_VALUE;
-    std::memset(workspace, 0xff, 4096);
   }
-  ++in::blas_products, in::blas_products_of_8_bits += in::blas_is_8_bits(a->type);
-  if (o->scale == CUDA_R_64F) in::blas_multiply(*o, in::blas_at<double>(alpha, 0), A, *a, B, *b, in::blas_at<double>(beta, 0), C, D, *d);
-  else in::blas_multiply(*o, in::blas_at<float>(alpha, 0), A, *a, B, *b, in::blas_at<float>(beta, 0), C, D, *d);
+  // What the host may change after the call is copied, for a graph that keeps the product.
+  const bool doubles = o->scale == CUDA_R_64F;
+  const double by = doubles ? in::blas_at<double>(alpha, 0) : double(in::blas_at<float>(alpha, 0)), before = doubles ? in::blas_at<double>(beta, 0) : double(in::blas_at<float>(beta, 0));
+  in::submit(stream, in::node_kind::product, nullptr, [=, o = *o, a = *a, b = *b, d = *d, spoils = made_for[6] != 0] {
+    if (spoils) std::memset(workspace, 0xff, 4096);
+    ++in::blas_products, in::blas_products_of_8_bits += in::blas_is_8_bits(a.type);
+    if (doubles) in::blas_multiply(o, by, A, a, B, b, before, C, D, d);
+    else in::blas_multiply(o, float(by), A, a, B, b, float(before), C, D, d);
+    return true;
+  });
   return CUBLAS_STATUS_SUCCESS;
 }

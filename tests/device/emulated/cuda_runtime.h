@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <tuple>
 #include <type_traits>
 
 #include "cuda_runtime_api.h"
@@ -112,5 +113,8 @@ struct cudaLaunchConfig_t {
 template <class... Formal, class... Actual>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* how, void (*kernel)(Formal...), Actual&&... actual) {
   ++entrain::emulated::launches;
-  return entrain::emulated::run_grid(how->gridDim, how->blockDim, how->dynamicSmemBytes, [&] { kernel(Formal(actual)...); }) ? cudaSuccess : cudaErrorInvalidConfiguration;
+  const auto run = [how = *how, kernel, given = std::tuple<Formal...>(Formal(actual)...)] {
+    return entrain::emulated::run_grid(how.gridDim, how.blockDim, how.dynamicSmemBytes, [&] { std::apply(kernel, given); });
+  };
+  return entrain::emulated::submit(how->stream, entrain::emulated::node_kind::kernel, reinterpret_cast<const void*>(kernel), run) ? cudaSuccess : cudaErrorInvalidConfiguration;
 }
