@@ -12,6 +12,7 @@
 
 #include <entrain/comm/concepts.hpp>
 #include <entrain/comm/mpi/collective.hpp>
+#include <entrain/comm/mpi/device_memory.hpp>
 #include <entrain/comm/mpi/group.hpp>
 #include <entrain/comm/mpi/session.hpp>
 #include <entrain/comm/mpi/shared.hpp>
@@ -35,7 +36,7 @@
 //
 // MPI counts in int; longer operands travel in pieces, and both ends of a message must then state the same length.
 //
-// Host memory only. Negative colours are not allowed in split(). Tag 32767 is used by all_to_all_v.
+// Host memory; messages also of device memory where reaches_device_memory(). Negative colours are not allowed in split(). Tag 32767 is used by all_to_all_v.
 
 namespace entrain::comm {
 
@@ -78,6 +79,12 @@ class mpi {
   bool shares_memory() const { return bool(group_->near); }
   // Which way a collective of this many bytes goes here.
   std::string_view native_name(collective kind, std::size_t bytes) const;
+  // Whether MPI takes pointers to the memory of GPUs (is "CUDA-aware"), as it says itself; ENTRAIN_CUDA_AWARE_MPI=0 or 1 in the
+  // environment overrides it. Asked once a communicator. Errors: usage_error, about the variable.
+  bool reaches_device_memory() const {
+    if (group_->reaches_devices < 0) group_->reaches_devices = mpi_detail::reaches_devices();
+    return group_->reaches_devices > 0;
+  }
   // What the costs of this group are called in profiles (comm/cost_model.hpp).
   std::string_view cost_name() const { return group_->uses_shared_memory && !shares_memory() && size() > 1 ? "mpi over a network" : name; }
   // Memory for operands, zeroed, which is this rank's to use and which the others read and write where it lies, without
@@ -106,6 +113,22 @@ class mpi {
   template <class T>
   request start_receive(view<T> data, int from, int tag) {
     return mpi_detail::start_receive(*group_, data, from, tag);
+  }
+
+  // Messages of device memory, straight from and to it. There are no collectives of it: Open MPI has no nonblocking reductions there and
+  // sums in host memory in blocking ones (parallel/direct_exchange.hpp builds what a trainer needs). What the device still has to do for
+  // the memory must be done before a send, and reads of it must be over before a receive: MPI knows no streams.
+  template <class T, memory_space Space>
+    requires(!Space::host_accessible)
+  request start_send(view<const T, Space> data, int to, int tag) {
+    require_device_memory();
+    return mpi_detail::start_send(*group_, view<const T>(data.data(), data.size()), to, tag);
+  }
+  template <class T, memory_space Space>
+    requires(!Space::host_accessible)
+  request start_receive(view<T, Space> data, int from, int tag) {
+    require_device_memory();
+    return mpi_detail::start_receive(*group_, view<T>(data.data(), data.size()), from, tag);
   }
 
   request start_barrier() {
@@ -169,6 +192,10 @@ class mpi {
   }
 
  private:
+  void require_device_memory() const {
+    if (!reaches_device_memory())
+      throw usage_error(group_->where(), "a message of device memory", "an MPI that is CUDA-aware (or ENTRAIN_CUDA_AWARE_MPI=1, if it is and does not say so)", "one that takes host memory");
+  }
   template <class T, class Op = no_operation>
   request near(collective kind, view<const T> in, view<T> out, std::size_t count, int root = -1, std::span<const std::size_t> counts = {}) {
     return mpi_detail::start_shared<T, Op>(*group_, kind, in, out, count, root, counts);

@@ -86,7 +86,7 @@ class staged_exchange {
   void add_to(plan& p, std::uint64_t step) const {
     if (inner_) inner_->add_to(p, step);
   }
-  std::string explain(std::uint64_t step) const { return inner_ ? inner_->explain(step) : "one rank, nothing is encoded: nothing travels\n"; }
+  std::string explain(std::uint64_t step) const { return inner_ ? "through pinned host memory:\n" + inner_->explain(step) : "one rank, nothing is encoded: nothing travels\n"; }
 
   template <class Sink>
   void save(Sink& sink) {

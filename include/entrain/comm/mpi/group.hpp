@@ -38,7 +38,7 @@ struct group {
     MPI_Comm_set_errhandler(comm.get(), MPI_ERRORS_RETURN);
     MPI_Comm_rank(comm.get(), &rank);
     MPI_Comm_size(comm.get(), &size);
-    if (parent) kin = parent->kin;
+    if (parent) kin = parent->kin, reaches_devices = parent->reaches_devices;
     if (!uses_shared_memory) return;
     near = neighbours::make(comm.get(), kin, where());
     int threads = 0;
@@ -94,6 +94,7 @@ struct group {
   bool uses_shared_memory;
   int rank = 0, size = 1;
   bool failed = false;
+  int reaches_devices = -1;  // not asked yet
   int exceptions = std::uncaught_exceptions();
   traffic counted;
   std::uint64_t sequence = 0;
