@@ -10,6 +10,7 @@
 
 #include <entrain/core/describe.hpp>
 #include <entrain/core/policy.hpp>
+#include <entrain/engine/cuda/capability.hpp>
 #include <entrain/engine/cuda/context.hpp>
 #include <entrain/engine/cuda/event.hpp>
 #include <entrain/engine/cuda/space.hpp>
@@ -37,6 +38,14 @@ class cuda_queue {
   const cuda_context& context() const { return *context_; }
   cudaStream_t stream() const { return stream_; }
   bool tensor_float() const { return tensor_float_; }
+  // Whether products that allow it round their factors to 8 bits (precision::fp8_mixed, device/nn/float8_product.cuh).
+  bool float8_products() const { return float8_products_; }
+  cuda_queue with_float8_products() const {
+    require_float8_products(*context_);
+    cuda_queue other = *this;
+    other.float8_products_ = true;
+    return other;
+  }
   // Memory that an operation may spoil. There is one, so that only one stream has it: on others it is empty.
   view<std::byte, cuda_space> workspace() const { return stream_ == context_->compute() ? context_->workspace() : view<std::byte, cuda_space>(); }
   cuda_queue on(cudaStream_t stream) const {
@@ -65,7 +74,7 @@ class cuda_queue {
  private:
   std::shared_ptr<const cuda_context> context_;
   cudaStream_t stream_;
-  bool tensor_float_;
+  bool tensor_float_, float8_products_ = false;
 };
 
 struct cuda {

@@ -62,6 +62,27 @@ struct fp16_mixed {
   }
 };
 
+// An experiment: bf16_mixed whose linear layers multiply in 8 bits, forwards and backwards (Micikevicius et al., "FP8 formats for deep
+// learning", 2022). Activations and weights are rounded to e4m3 (4 exponent, 3 fraction bits), gradients that flow back to e5m2, each
+// factor after multiplication with one scale that brings its largest magnitude into the format's topmost power of two; the scale is found from
+// the factor at hand ("current scaling"), so that nothing is kept between steps. Results and sums are those of bf16_mixed. The tied
+// language head, attention and convolutions keep 16 bits, and so do layers whose sizes are no multiples of 16.
+struct fp8_mixed {
+  using slot_type = slot::precision;
+  using value_type = bfloat16;
+  using kept_type = float;
+  static constexpr bool float8_products = true;
+  static constexpr std::string_view name = "fp8_mixed";
+
+  bool stochastic_rounding = false;  // as bf16_mixed's; of the 16-bit parameters, not of the 8-bit factors
+
+  std::string describe() const { return stochastic_rounding ? describe_members("fp8_mixed", "stochastic_rounding", stochastic_rounding) : std::string(name); }
+};
+
+// Whether a precision asks the engine for products of 8-bit factors.
+template <class Precision>
+inline constexpr bool asks_float8_products = requires { requires Precision::float8_products; };
+
 // The format in which parameters are kept, updated and exchanged.
 template <class Precision>
 struct kept_type_of { using type = typename Precision::value_type; };

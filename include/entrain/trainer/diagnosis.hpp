@@ -33,6 +33,7 @@ inline constexpr bool shape_is_right = all_are_policies<P...> && slots_are_uniqu
 template <class... P>
 struct chosen {
   using engine_policy = policy_of<slot::engine, P...>;
+  using precision_policy = policy_of<slot::precision, P...>;
   using value_type = typename policy_of<slot::precision, P...>::value_type;
   using kept_type = typename precision::kept_type_of<policy_of<slot::precision, P...>>::type;
   using model = typename instance_of<policy_of<slot::model, P...>, value_type, engine::running<engine_policy>>::type;
@@ -45,6 +46,10 @@ struct chosen {
 template <class Chosen>
 inline constexpr bool optimizer_meets_parallelism = !optim::owns_communication<typename Chosen::optimizer> || parallel::takes_local_steps<typename Chosen::parallelism>;
 
+template <class Chosen>
+inline constexpr bool engine_meets_precision =
+    !precision::asks_float8_products<typename Chosen::precision_policy> || requires(const engine::running<typename Chosen::engine_policy>& e) { e.with_float8_products(); };
+
 template <class... P>
 constexpr bool members_fit() {
   if constexpr (!shape_is_right<P...>) {
@@ -54,7 +59,7 @@ constexpr bool members_fit() {
     if constexpr (!nn::differentiable<typename c::model> || !comm::communicator<typename c::communicator>) return false;
     else
       return std::same_as<typename c::model::value_type, typename c::value_type> && optim::optimizer<typename c::optimizer, typename c::kept_type> &&
-             compress::compression<typename c::compressor, typename c::kept_type> && optimizer_meets_parallelism<c>;
+             compress::compression<typename c::compressor, typename c::kept_type> && optimizer_meets_parallelism<c> && engine_meets_precision<c>;
   }
 }
 
@@ -146,6 +151,7 @@ struct explain_members {
                 "an optimizer needs 'template <class T> void update(const optim::update_context&, T* parameters, const T* gradient, std::array<T*, N> state, std::size_t n) const'");
   static_assert(optimizer_meets_parallelism<Chosen>,
                 "this optimizer owns its communication and takes steps of its own on every rank: use it with parallel::data, or use optim::adamw with this parallel policy");
+  static_assert(engine_meets_precision<Chosen>, "precision::fp8_mixed multiplies in 8 bits, which this engine does not: pass engine::cuda{}, or precision::fp32 on the host");
   [[no_unique_address]] explain_compression<compressor, kept> compressor_;
 };
 

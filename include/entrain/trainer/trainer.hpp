@@ -246,8 +246,12 @@ class composed_trainer<true, P...> {
 
   model_type make_model() {
     const auto& given = policies_.of(slot::model{});
-    if constexpr (requires { given.template make<value_type>(engine::start(policies_.of(slot::engine{}))); }) return given.template make<value_type>(engine::start(policies_.of(slot::engine{})));
+    if constexpr (requires { given.template make<value_type>(engine::start(policies_.of(slot::engine{}))); }) return given.template make<value_type>(start_engine());
     else return given;
+  }
+  auto start_engine() {
+    if constexpr (precision::asks_float8_products<policy_of<slot::precision, P...>>) return engine::start(policies_.of(slot::engine{})).with_float8_products();
+    else return engine::start(policies_.of(slot::engine{}));
   }
 
   static std::uint64_t target_steps(std::uint64_t samples, const fit_options& o) {

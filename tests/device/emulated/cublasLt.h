@@ -153,14 +153,14 @@ inline bool blas_sums(std::uint32_t epilogue) { return epilogue == CUBLASLT_EPIL
 inline bool blas_has_aux(std::uint32_t epilogue) { return epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS || epilogue == CUBLASLT_EPILOGUE_DGELU; }
 
 // Products of 8-bit factors: both must lie with k contiguous, all sizes be multiples of 16 bytes, sums be of fp32; two of range (e5m2) are
-// none. Of endings only the bias in D's 16 bits is here: an fp8 kernel may have more.
+// none. Of endings the bias in D's 16 bits is here, alone or with GELU; an fp8 kernel may have more.
 inline bool blas_fits_8_bits(const cublasLtMatmulDescOpaque_t& o, const cublasLtMatrixLayoutOpaque_t& a, const cublasLtMatrixLayoutOpaque_t& b, const cublasLtMatrixLayoutOpaque_t& d) {
   if (!blas_is_8_bits(a.type) || !blas_is_8_bits(b.type) || (a.type == CUDA_R_8F_E5M2 && b.type == CUDA_R_8F_E5M2)) return false;
   if (o.transpose_a != CUBLAS_OP_T || o.transpose_b != CUBLAS_OP_N || o.compute != CUBLAS_COMPUTE_32F || o.scale != CUDA_R_32F) return false;
   for (const auto* layout : {&a, &b, &d})
     if (layout->rows % 16 != 0 || layout->columns % 16 != 0 || layout->ld % 16 != 0) return false;
   if (d.type != CUDA_R_16BF && d.type != CUDA_R_16F && d.type != CUDA_R_32F) return false;
-  return o.epilogue == CUBLASLT_EPILOGUE_DEFAULT || (o.epilogue == CUBLASLT_EPILOGUE_BIAS && d.type != CUDA_R_32F);
+  return o.epilogue == CUBLASLT_EPILOGUE_DEFAULT || (blas_adds_bias(o.epilogue) && d.type != CUDA_R_32F);
 }
 
 // What can be said against a product before any data is seen.

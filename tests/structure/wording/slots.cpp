@@ -95,6 +95,11 @@ void any_order() {
   en::trainer c{en::test::line<float>{}, adam, en::compress::per_layer{en::compress::rule{en::compress::one_bit_momentum_of(adam), {.matrices = true}}, en::compress::exact_momentum_of(adam)}};
 }
 
+#if defined(CASE_8_bit_products_on_the_host)
+// expect: precision::fp8_mixed multiplies in 8 bits, which this engine does not: pass engine::cuda{}, or precision::fp32 on the host
+void meet() { en::trainer run{en::nn::mlp{.inputs = 2, .hidden = {3}, .outputs = 2}, en::optim::sgd{}, en::precision::fp8_mixed{}, en::parallel::sharded{}}; }
+#endif
+
 #if defined(CASE_mixed_precision_on_the_host)
 // expect: mixed precision needs an engine that has it: pass engine::cuda{}, or precision::fp32 on the host
 void meet() { en::trainer run{en::nn::mlp{.inputs = 2, .hidden = {3}, .outputs = 2}, en::optim::sgd{}, en::precision::bf16_mixed{}}; }

@@ -5,6 +5,7 @@
 
 #include <entrain/device/launch.cuh>
 #include <entrain/device/nn/column_sum.cuh>
+#include <entrain/device/nn/float8_product.cuh>
 #include <entrain/device/vector.cuh>
 #include <entrain/engine/cuda/multiply.hpp>
 #include <entrain/nn/ops.hpp>
@@ -57,15 +58,18 @@ template <class T, class Out>
 void run(const engine::cuda_queue& queue, const gemm& op, const T* a, const T* b, Out* c) {
   if (op.m == 0 || op.n == 0) return;
   if (op.k == 0) return device::launch(queue, device::scale_rows<Out>, {device::grid_for(queue, op.m * op.n, 256), 256}, c, op.m, op.n, op.ldc, op.beta);
-  (void)engine::multiply(queue, {op.transpose_a, op.transpose_b, op.m, op.n, op.k, op.lda, op.ldb, op.ldc, double(op.alpha), double(op.beta)}, a, b, c);  // without an ending: done or thrown
+  const engine::product p{op.transpose_a, op.transpose_b, op.m, op.n, op.k, op.lda, op.ldb, op.ldc, double(op.alpha), double(op.beta)};
+  if (!device::multiply_in_8_bits(queue, op.factors, p, a, b, c)) (void)engine::multiply(queue, p, a, b, c);  // without an ending: done or thrown
 }
 
 template <class T>
 void run(const engine::cuda_queue& queue, const affine& op, const T* in, const T* weight, const T* bias, T* out) {
   if (op.rows == 0 || op.outputs == 0) return;
-  if (op.inputs > 0 && engine::multiply(queue, {false, false, op.rows, op.outputs, op.inputs, op.inputs, op.outputs, op.outputs, 1, 0}, in, weight, out, engine::ending<T>::bias(bias))) return;
+  const engine::product p{false, false, op.rows, op.outputs, op.inputs, op.inputs, op.outputs, op.outputs, 1, 0};
+  if (device::multiply_in_8_bits(queue, eight_bits::values, p, in, weight, out, engine::ending<T>::bias(bias))) return;
+  if (op.inputs > 0 && engine::multiply(queue, p, in, weight, out, engine::ending<T>::bias(bias))) return;
   run(queue, broadcast_rows{op.rows, op.outputs}, bias, out);
-  run(queue, gemm{false, false, op.rows, op.outputs, op.inputs, op.inputs, op.outputs, op.outputs, 1, 1}, in, weight, out);
+  run(queue, gemm{false, false, op.rows, op.outputs, op.inputs, op.inputs, op.outputs, op.outputs, 1, 1, eight_bits::values}, in, weight, out);
 }
 
 // Bytes: two reads and a write an element.
