@@ -12,6 +12,7 @@ from common import INCLUDE, finish, headers, includes_of, without_comments
 HOMES = [
     ("mpi.h", r"entrain/comm/mpi/"),
     ("nccl.h", r"entrain/comm/nccl/"),
+    ("cudnn*.h", r"entrain/device/nn/cudnn_"),
     ("boost/*", r"entrain/(.*/)?detail/"),
     ("thrust/*", r"entrain/device/.*\.cuh$"),
     ("cub/*", r"entrain/device/.*\.cuh$"),

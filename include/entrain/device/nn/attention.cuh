@@ -7,11 +7,13 @@
 #include <entrain/device/nn/attention/matrix_backward.cuh>
 #include <entrain/device/nn/attention/matrix_forward.cuh>
 #include <entrain/device/nn/attention/plain.cuh>
+#include <entrain/device/nn/cudnn_attention.cuh>
 #include <entrain/engine/cuda.hpp>
 #include <entrain/nn/ops.hpp>
 
 // Causal attention on the device without a length x length matrix; the workspace is not used. Results are the same in every run.
-// bfloat16 and float16 with heads of 32, 64, 96 or 128 elements run on tensor cores, all else on the plain kernels.
+// In programs that define ENTRAIN_CUDNN cuDNN is asked first (cudnn_attention.cuh). Of the rest, bfloat16 and float16 with heads of 32,
+// 64, 96 or 128 elements run on tensor cores, all else on the plain kernels.
 
 namespace entrain::nn::ops {
 
@@ -38,12 +40,18 @@ bool on_tensor_cores(const causal_attention& op, std::initializer_list<const T*>
 
 template <class T>
 void forward(const engine::cuda_queue& queue, const causal_attention& op, const T* qkv, T* out, statistic<T>* log_sum_exp, T*) {
+#if defined(ENTRAIN_CUDNN) && !defined(__CUDA_ARCH__)
+  if (device::attention::cudnn_forward(queue, op, qkv, out, log_sum_exp)) return;
+#endif
   const bool done = detail::on_tensor_cores<T>(op, {qkv, out}, [&](auto width) { device::attention::launch_matrix_forward<decltype(width)::value>(queue, op, qkv, out, log_sum_exp); });
   if (!done) device::attention::launch_plain_forward(queue, op, qkv, out, log_sum_exp);
 }
 
 template <class T>
 void backward(const engine::cuda_queue& queue, const causal_attention& op, const T* qkv, const T* out, const statistic<T>* log_sum_exp, const T* dout, T* dqkv, T*) {
+#if defined(ENTRAIN_CUDNN) && !defined(__CUDA_ARCH__)
+  if (device::attention::cudnn_backward(queue, op, qkv, out, log_sum_exp, dout, dqkv)) return;
+#endif
   const bool done = detail::on_tensor_cores<T>(op, {qkv, out, dout, dqkv}, [&](auto width) {
     device::attention::launch_matrix_backward<decltype(width)::value>(queue, op, qkv, out, log_sum_exp, dout, dqkv);
   });
