@@ -483,3 +483,23 @@ TEST_CASE("the unique id travels by a file", "[nccl]") {
   CHECK_THROWS_WITH(comm::nccl_id_from_file(path, 1, std::chrono::milliseconds(20)), Catch::Contains(path.string()) && Catch::Contains("rank 1") && Catch::Contains("20 ms"));
   CHECK_THROWS_AS(comm::nccl_id_from_file("/nonexistent/folder/id", 0, std::chrono::milliseconds(1)), file_error);
 }
+
+TEST_CASE("the unique id travels over TCP", "[nccl]") {
+  for (const int ranks : {1, 2, 3, 5}) {
+    comm::rendezvous_host first{{.size = ranks, .port = 0, .key = "a run"}};
+    comm::run_ranks(ranks, [&](comm::threads& threads) {
+      auto job = first.job();
+      job.rank = threads.rank();
+      comm::nccl_ranks alone{job.rank, job.size};
+      const auto id = job.rank == 0 ? comm::nccl_id_over_tcp(first, std::chrono::seconds(20)) : comm::nccl_id_over_tcp(job, std::chrono::seconds(20));
+      comm::nccl world{alone, 0, id, {.deadline = std::chrono::seconds(20)}};
+      test::on_device<float> x(values<float>(world.rank(), 8));
+      comm::all_reduce(world, at(x));
+      expect(same(x.host(), reduced<comm::sum, float>(ranks, 8)), "all_reduce");
+    });
+  }
+  comm::rendezvous_host alone{{.size = 2, .port = 0}};
+  CHECK_THAT(error_of([&] { (void)comm::nccl_id_over_tcp(alone, std::chrono::milliseconds(50)); }),
+             Catch::Contains("rank 0 of 2") && Catch::Contains("not all ranks have come within 50 ms"));
+  CHECK_THROWS_AS(comm::nccl_id_over_tcp({.rank = 2, .size = 2}, std::chrono::milliseconds(1)), usage_error);
+}

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -14,9 +15,11 @@
 #include <unistd.h>
 
 #include <entrain/comm/collectives.hpp>
+#include <entrain/comm/rendezvous.hpp>
 #include <entrain/core/error.hpp>
 
-// How ranks that shall form one group learn its unique id: over a communicator that they have already, or through a file.
+// How ranks that shall form one group learn its unique id: over a communicator that they have already, by rank 0's
+// address, or through a file.
 
 namespace entrain::comm {
 
@@ -41,6 +44,27 @@ ncclUniqueId share_nccl_id(Host& host) {
   request.wait();
   if (made.result != ncclSuccess) throw communication_error("comm::nccl", "rank 0 got no unique id", "ncclSuccess", ncclGetErrorString(made.result));
   return made.id;
+}
+
+// By the address of rank 0, for jobs that have no MPI (comm/rendezvous.hpp):
+//
+//   const auto job = comm::job_address::from_environment();  // MASTER_ADDR, MASTER_PORT, RANK, WORLD_SIZE
+//   comm::nccl_ranks ranks{job.rank, job.size};
+//   comm::nccl world{ranks, engine, comm::nccl_id_over_tcp(job, std::chrono::minutes(2))};
+//
+// All ranks call it. Errors: usage_error, communication_error.
+inline ncclUniqueId nccl_id_over_tcp(const job_address& job, std::chrono::milliseconds deadline) {
+  job.check();
+  ncclUniqueId id{};
+  if (job.rank == 0) id = make_nccl_id();
+  share_over_tcp(job, std::as_writable_bytes(std::span(&id, 1)), deadline);
+  return id;
+}
+// Rank 0's side, where it has to listen before the others know its port.
+inline ncclUniqueId nccl_id_over_tcp(rendezvous_host& host, std::chrono::milliseconds deadline) {
+  const ncclUniqueId id = make_nccl_id();
+  host.give(std::as_bytes(std::span(&id, 1)), deadline);
+  return id;
 }
 
 // Through a file on a file system that all ranks see, for jobs that have no MPI:

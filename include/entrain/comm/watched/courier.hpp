@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <entrain/comm/detail/file_handle.hpp>
 #include <entrain/comm/watched/board.hpp>
 
 // Carries rows between the boards of different nodes, a few times a deadline: the first rank of each node sends its node's rows to
@@ -48,23 +49,7 @@ struct meeting_point {
   std::uint16_t port = 0;
 };
 
-class file_handle {
- public:
-  explicit file_handle(int handle = -1) : handle_(handle) {}
-  file_handle(file_handle&& other) noexcept : handle_(std::exchange(other.handle_, -1)) {}
-  file_handle& operator=(file_handle&& other) noexcept {
-    std::swap(handle_, other.handle_);
-    return *this;
-  }
-  ~file_handle() {
-    if (handle_ >= 0) ::close(handle_);
-  }
-  int get() const { return handle_; }
-  explicit operator bool() const { return handle_ >= 0; }
-
- private:
-  int handle_;
-};
+using comm::detail::file_handle;
 
 class courier {
  public:
