@@ -27,6 +27,7 @@
 #include <entrain/parallel/loss_scale.hpp>
 #include <entrain/parallel/metrics.hpp>
 #include <entrain/parallel/plan.hpp>
+#include <entrain/parallel/reaching_exchange.hpp>
 #include <entrain/parallel/staged_exchange.hpp>
 #include <entrain/parallel/update.hpp>
 
@@ -34,7 +35,7 @@
 // in more bits than the model computes with (precision::bf16_mixed) is updated there, too, and rounded in the same pass. Gradients are
 // exchanged through host memory, by any communicator: encoded on the device where the compressor has kernels in sight
 // (parallel/encoded_exchange.hpp), else as they are (parallel/staged_exchange.hpp); without a compressor where they lie, if the
-// communicator reaches them there (parallel/device_exchange.hpp).
+// communicator reaches them there, by collectives (parallel/device_exchange.hpp) or by messages (parallel/direct_exchange.hpp).
 //
 // A step waits for the device once to read the loss, once for the norm where gradients are clipped or their scale must be watched
 // (precision::fp16_mixed, parallel/loss_scale.hpp), and for what it exchanges.
@@ -61,6 +62,7 @@ namespace detail {
 template <class T, class Kept, class Engine, class Communicator, class Compressor>
 constexpr auto exchange_of_device() {
   if constexpr (exchanges_on_device<T, Engine, Communicator, Compressor>) return std::type_identity<device_exchange<T, Engine, Communicator>>{};
+  else if constexpr (may_exchange_directly<T, Kept, Engine, Communicator, Compressor>) return std::type_identity<reaching_exchange<T, Kept, Engine, Communicator, Compressor>>{};
   else if constexpr (encodes_on_device<Kept, Engine, Compressor>) return std::type_identity<encoded_exchange<T, Kept, Engine, Communicator, Compressor>>{};
   else return std::type_identity<staged_exchange<T, Kept, Engine, Communicator, Compressor>>{};
 }
@@ -91,12 +93,12 @@ class device_replica {
         optimizer_(optimizer),
         comm_(comm),
         layout_(model.layout()),
-        exchange_(layout_, engine_, comm, compressor, bucket_bytes, !optimizer_type::elementwise),
         table_(make_update_table(engine_, layout_)),
         host_(layout_.size()),
         kept_(layout_.size()),
         computed_(is_mixed ? layout_.size() : 0),
         gradient_(layout_.size()),
+        exchange_(layout_, engine_, comm, compressor, bucket_bytes, !optimizer_type::elementwise),
         metrics_(comm) {
     for (std::size_t f = 0; f < field_count; ++f)
       if (needs(f)) fields_[f] = buffer<kept_type, space>(layout_.size());
@@ -292,7 +294,6 @@ class device_replica {
   optimizer_type optimizer_;
   communicator_type& comm_;
   parameter_layout layout_;
-  exchange_type exchange_;
   loss_scaler scaler_;
   bool stochastic_rounding_ = false;
   std::array<std::uint64_t, 3> rounding_{};  // whether the last update rounded by chance, its seed, its step
@@ -300,6 +301,7 @@ class device_replica {
   buffer<kept_type> host_;
   buffer<kept_type, space> kept_;
   buffer<T, space> computed_, gradient_;
+  exchange_type exchange_;  // after the gradient: what is under way when a step is broken off ends before its memory does
   std::array<buffer<kept_type, space>, field_count> fields_;
   step_metrics<communicator_type> metrics_;
   std::vector<T> observed_;

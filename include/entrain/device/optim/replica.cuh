@@ -8,6 +8,7 @@
 #include <entrain/core/layout.hpp>
 #include <entrain/core/philox.hpp>
 #include <entrain/core/stochastic_rounding.hpp>
+#include <entrain/device/optim/add.cuh>
 #include <entrain/device/optim/gradient_norm.cuh>
 #include <entrain/device/optim/update.cuh>
 #include <entrain/device/optim/update_table.cuh>
