@@ -22,12 +22,13 @@
 #include <entrain/device/compress/terngrad.cuh>
 #include <entrain/device/compress/top_k.cuh>
 
+#include "cub_peers.cuh"
 #include "measure.cuh"
 
 // Compressors on the device at 16 M values of fp32, against a copy of the bytes that their own comments say. Selections also by themselves:
 // bench/device/top_k.sh sets them against torch.topk.
 //
-//   compress [--rounds N]    prints value <compressor>_encode_share_of_copy <x>, ..._decode_add_share_of_copy, ..._encode_us
+//   compress [--rounds N]    prints value <compressor>_encode_share_of_copy <x>, ..._decode_add_share_of_copy, ..._encode_us, and ratios against CUB
 //   compress --serve         takes turns with another program: lines "<compressor>" in, "seconds <to encode>" out, "quit"
 //   compress --check         tiny sizes: shows that all of it runs, times mean nothing
 
@@ -59,6 +60,7 @@ class compressors {
   }
 
   int sets() const { return sets_; }
+  const float* values(int set) const { return values_.data() + std::size_t(set) * n_; }
   const std::vector<item>& items() const { return items_; }
 
  private:
@@ -111,6 +113,23 @@ void report_all(card& c, const compressors& all) {
   }
 }
 
+#if defined(__CUDACC__)
+// Exact selection against sorting with CUB, and dragonn, which finds its threshold itself, against CUB's selection with one that is given.
+void against_cub(card& c, const compressors& all, std::size_t n) {
+  cub_selections cub(c, n);
+  const auto seconds = [&](const char* name) {
+    const auto one = std::find_if(all.items().begin(), all.items().end(), [&](const item& i) { return i.name == name; });
+    return c.in_turns(all.sets(), one->encode).seconds;
+  };
+  const double sorting = c.in_turns(all.sets(), [&](int i) { cub.top_k(all.values(i)); }).seconds;
+  const double selecting = c.in_turns(all.sets(), [&](int i) { cub.above(all.values(i), 2.6e-3f); }).seconds;  // about 1 %
+  print_value("cub_sort_us", sorting * 1e6), print_value("cub_select_us", selecting * 1e6);
+  std::printf("ratio top_k_vs_cub_sort %.3g\n", sorting / seconds("top_k"));
+  std::printf("ratio sampled_top_k_vs_cub_sort %.3g\n", sorting / seconds("sampled_top_k"));
+  std::printf("ratio dragonn_vs_cub_select %.3g\n", selecting / seconds("dragonn"));
+}
+#endif
+
 int serve(card& c, const compressors& all) {
   std::printf("ready\n"), std::fflush(stdout);
   for (std::string line; std::getline(std::cin, line) && line != "quit";) {
@@ -133,10 +152,14 @@ int main(int arguments, char** given) try {
     else return std::fprintf(stderr, "compress takes --check, --serve and --rounds N, not '%s'\n", given[i]), 2;
   }
   card c(checks ? std::size_t(1) << 16 : std::size_t(2) << 30, checks ? 1 : std::max(rounds, 1));
-  const compressors all(c, checks ? 5000 : std::size_t(1) << 24, checks ? 2 : 8);
+  const std::size_t n = checks ? 5000 : std::size_t(1) << 24;
+  const compressors all(c, n, checks ? 2 : 8);
   c.queue().wait();
   if (serves) return serve(c, all);
   report_all(c, all);
+#if defined(__CUDACC__)
+  against_cub(c, all, n);
+#endif
   c.queue().wait();
   return 0;
 } catch (const std::exception& e) {
