@@ -75,7 +75,8 @@ TEST_CASE("cuDNN's attention equals the reference", "[device]") {
     const passes<binary16> infinite(op);
     infinite.go();
     CHECK(infinite.distance() < 2e-3);
-    CHECK((cudnn().forward_runs == 3 && cudnn().backward_runs == 3));
+    CHECK(cudnn().forward_runs == 3);
+    CHECK(cudnn().backward_runs == (op.length == 1 ? 0 : 3));  // a single token's is refused
   }
 }
 

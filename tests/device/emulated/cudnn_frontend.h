@@ -106,6 +106,7 @@ class Graph {
     const auto& dim = all_[q]->dim;
     if (dim.size() != 4) return {error_code_t::ATTRIBUTE_NOT_SET, "The dim for Q is invalid"};
     if (dim[3] % 8 != 0 || dim[3] > 128) return {error_code_t::GRAPH_NOT_SUPPORTED, "hidden_dim should be multiple of 8"};
+    if (backward_ && dim[2] == 1) return {error_code_t::GRAPH_NOT_SUPPORTED, "s_q = s_kv = 1 is not supported"};
     std::map<std::int64_t, int> names;
     for (const auto& [which, t] : all_) {
       const bool statistics = which == sums, produced = backward_ ? which >= dq : which == y || which == sums;
@@ -142,7 +143,6 @@ class Graph {
     if (entrain::emulated::cudnn().no_execution) return {error_code_t::GRAPH_EXECUTION_FAILED, "provoked"};
     std::int64_t bytes = 0;
     if (get_workspace_size(bytes).is_bad() || (bytes > 0 && !workspace)) return {error_code_t::INVALID_VARIANT_PACK, "no workspace"};
-    if (bytes > 0) std::memset(workspace, 0xff, std::size_t(bytes));
     if (pointers.size() != all_.size()) return {error_code_t::INVALID_VARIANT_PACK, "pointers of other tensors"};
     places at;
     for (const auto& [which, t] : all_) {
@@ -151,10 +151,7 @@ class Graph {
       if (reinterpret_cast<std::uintptr_t>(found->second) % 16 != 0) return {error_code_t::INVALID_VARIANT_PACK, "device pointer is not aligned"};
       at[which] = found->second;
     }
-    const auto& d = all_.at(q)->dim;
-    for (std::int64_t b = 0; b < d[0]; ++b)
-      for (std::int64_t h = 0; h < d[1]; ++h) backward_ ? run_backward(at, b, h) : run_forward(at, b, h);
-    ++(backward_ ? entrain::emulated::cudnn().backward_runs : entrain::emulated::cudnn().forward_runs);
+    entrain::emulated::submit(handle->stream, entrain::emulated::node_kind::kernel, this, [this, at, workspace, bytes] { return run(at, workspace, bytes); });
     return {};
   }
 
@@ -193,6 +190,14 @@ class Graph {
       else if (io_ == DataType_t::HALF) static_cast<entrain::binary16*>(at[which])[to] = entrain::binary16(value);
       else static_cast<entrain::bfloat16*>(at[which])[to] = entrain::bfloat16(value);
     });
+  }
+  bool run(const places& at, void* workspace, std::int64_t bytes) const {
+    if (bytes > 0) std::memset(workspace, 0xff, std::size_t(bytes));
+    const auto& d = all_.at(q)->dim;
+    for (std::int64_t b = 0; b < d[0]; ++b)
+      for (std::int64_t h = 0; h < d[1]; ++h) backward_ ? run_backward(at, b, h) : run_forward(at, b, h);
+    ++(backward_ ? entrain::emulated::cudnn().backward_runs : entrain::emulated::cudnn().forward_runs);
+    return true;
   }
   static double dot(const rows& a, std::size_t i, const rows& b, std::size_t j, std::size_t d) {
     double sum = 0;
