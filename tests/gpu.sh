@@ -101,6 +101,12 @@ for source in "${tests[@]}"; do
   echo "$line: $(tail -2 $out/"$name".out | head -1)" | tee -a $out/results.txt
   case $line in FAILED*) grep -A12 'FAILED:' $out/"$name".out | head -60 ;; esac
 done
+# Several ranks on one GPU, by NCCL over sockets: an answer, yes or no, is a result.
+if [ -x $out/nccl_one_gpu ] && [ $nccl = yes ]; then
+  if timeout 90 $out/nccl_one_gpu 40 > $out/nccl_one_gpu.out 2>&1; then line="passed "; else line="FAILED "; failed=1; fi
+  echo "$line nccl_one_gpu" | tee -a $out/results.txt
+  cat $out/nccl_one_gpu.out | tee -a $out/results.txt
+fi
 if command -v compute-sanitizer >/dev/null; then
   for source in "${tests[@]}"; do
     name=$(basename "$source" .cpp)
@@ -125,7 +131,7 @@ bench() {
 }
 for source in "${benches[@]}"; do
   name=$(basename "$source" .cu)
-  bench "$name" 120 $out/"$name"
+  [ $name = nccl_one_gpu ] || bench "$name" 120 $out/"$name"
 done
 bench "top_k against PyTorch" 60 bench/device/top_k.sh
 bench "gpt2 against PyTorch" 110 bench/device/gpt2.sh --budget 85

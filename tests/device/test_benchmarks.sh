@@ -19,6 +19,11 @@ grep -q '^value adamw_mixed_share_of_copy ' "$folder/kernels.txt"
 grep -q '^value sign_encode_share_of_copy ' "$folder/compress.txt"
 grep -q '^losses ' "$folder/gpt2.txt"
 
+# NCCL is emulated among threads, so that its processes do not meet: what remains is that they end in time and say so.
+"${CXX:-g++}" -std=c++20 -O1 -Wall -Wextra -Werror -pthread -Itests/device/emulated -Iinclude -x c++ bench/device/nccl_one_gpu.cu -o "$folder/nccl_one_gpu"
+timeout 30 "$folder/nccl_one_gpu" 2 > "$folder/nccl_one_gpu.txt"
+[ "$(grep -c '^answer: . ranks of comm::nccl on one GPU with distinct NCCL_HOSTID: no$' "$folder/nccl_one_gpu.txt")" = 2 ]
+
 if printf 'no such thing\n' | "$folder/compress" --check --serve > /dev/null 2>&1; then echo "an unknown compressor was measured"; exit 1; fi
 python=${ENTRAIN_PEER_PYTHON:-}
 if [ -n "$python" ] && "$python" -c 'import torch' 2>/dev/null; then
