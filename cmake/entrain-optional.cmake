@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The optional parts: entrain::mpi, entrain::onednn, entrain::zlib, entrain::cuda, entrain::nccl. One file serves the
+# The optional parts: entrain::mpi, entrain::onednn, entrain::zlib, entrain::cuda, entrain::nccl, entrain::cudnn. One file serves the
 # source tree and the installed package, because what a header-only library can use is what is found where it is *used*.
 #
 # ENTRAIN_WITH_<PART> is AUTO (use it if found), ON (an error if not found) or OFF.
@@ -13,6 +13,7 @@ set(entrain_hint_onednn "apt-get install libdnnl-dev")
 set(entrain_hint_zlib "apt-get install zlib1g-dev")
 set(entrain_hint_cuda "install the CUDA toolkit and set CUDAToolkit_ROOT or CUDACXX")
 set(entrain_hint_nccl "apt-get install libnccl-dev (NVIDIA's repository), or set NCCL_ROOT")
+set(entrain_hint_cudnn "cuDNN 9 (NVIDIA's repository; CUDNN_ROOT) and the headers of its C++ front end (pip download nvidia-cudnn-frontend; CUDNN_FRONTEND_ROOT)")
 
 # Looks for one part. Sets found (what, with its version; empty if absent) and libraries (what to link) for the caller.
 macro(entrain_find_part part)
@@ -52,8 +53,16 @@ macro(entrain_find_part part)
         set(libraries NCCL::NCCL entrain::cuda)
       endif()
     endif()
+  elseif(${part} STREQUAL "cudnn")
+    if(TARGET entrain::cuda)
+      find_package(CUDNN QUIET)
+      if(CUDNN_FOUND)
+        set(found "cuDNN ${CUDNN_VERSION}, front end ${CUDNN_FRONTEND_VERSION}")
+        set(libraries CUDNN::CUDNN entrain::cuda)
+      endif()
+    endif()
   else()
-    message(FATAL_ERROR "entrain has no optional part named '${part}' (it has mpi, onednn, zlib, cuda, nccl)")
+    message(FATAL_ERROR "entrain has no optional part named '${part}' (it has mpi, onednn, zlib, cuda, nccl, cudnn)")
   endif()
 endmacro()
 
@@ -74,6 +83,9 @@ function(entrain_add_optional_targets)
       add_library(entrain::${part} INTERFACE IMPORTED GLOBAL)
       target_link_libraries(entrain::${part} INTERFACE entrain::entrain ${libraries})
       target_compile_definitions(entrain::${part} INTERFACE ENTRAIN_WITH_${upper}=1)
+      if(${part} STREQUAL "cudnn")
+        target_compile_definitions(entrain::cudnn INTERFACE ENTRAIN_CUDNN=1)
+      endif()
       message(STATUS "entrain::${part}: ${found}")
     elseif(ENTRAIN_WITH_${upper} STREQUAL "AUTO")
       message(STATUS "entrain::${part}: not found (${entrain_hint_${part}})")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs headers, the CMake package (find_package(entrain), optionally with components mpi, onednn, zlib, cuda, nccl) and
+# Installs headers, the CMake package (find_package(entrain), optionally with components mpi, onednn, zlib, cuda, nccl, cudnn) and
 # entrain.pc.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -16,5 +16,5 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/entrain-config-version.cm
 configure_file(cmake/entrain.pc.in ${PROJECT_BINARY_DIR}/entrain.pc @ONLY)
 
 install(FILES ${PROJECT_BINARY_DIR}/entrain-config.cmake ${PROJECT_BINARY_DIR}/entrain-config-version.cmake
-  cmake/entrain-optional.cmake cmake/FindNCCL.cmake cmake/FindOneDNN.cmake DESTINATION ${entrain_package_dir})
+  cmake/entrain-optional.cmake cmake/FindCUDNN.cmake cmake/FindNCCL.cmake cmake/FindOneDNN.cmake DESTINATION ${entrain_package_dir})
 install(FILES ${PROJECT_BINARY_DIR}/entrain.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)

@@ -12,6 +12,7 @@
 // ENTRAIN_WITH_MPI       1 when the target entrain::mpi is linked
 // ENTRAIN_WITH_ONEDNN    1 when the target entrain::onednn is linked
 // ENTRAIN_WITH_ZLIB      1 when zlib was found (gzip-compressed data files)
+// ENTRAIN_CUDNN          defined when the target entrain::cudnn is linked (device/nn/cudnn_attention.cuh)
 #ifndef ENTRAIN_ASSERT_LEVEL
 #define ENTRAIN_ASSERT_LEVEL 1
 #endif
