@@ -37,6 +37,11 @@ void check(World& world, const engine::cuda_queue& engine) {
   same_as_input([&](auto& out) { comm::reduce_scatter(world, at(in), at(out), comm::product{}); });
   same_as_input([&](auto& out) { comm::all_gather(world, at(in), at(out)); });
   same_as_input([&](auto& out) { comm::all_to_all(world, at(in), at(out)); });
+  const std::vector<std::size_t> whole{n};
+  same_as_input([&](auto& out) { comm::gather(world, at(in), at(out)); });
+  same_as_input([&](auto& out) { comm::scatter(world, at(in), at(out)); });
+  same_as_input([&](auto& out) { comm::all_gather_v(world, at(in), at(out), whole); });
+  same_as_input([&](auto& out) { comm::all_to_all_v(world, at(in), whole, at(out), whole); });
   same_as_input([&](auto& out) { comm::send_receive(world, at(in), 0, at(out), 0); });
   same_as_input([&](auto& out) {
     engine.copy(in.data(), out.data(), n);  // what the engine has been given comes first
@@ -73,6 +78,14 @@ TEST_CASE("one rank by hand", "[nccl]") {
   comm::nccl world{job, engine, comm::nccl_id_from_file(path, 0, std::chrono::seconds(1)), {.deadline = std::chrono::seconds(60)}};
   check(world, engine);
   std::filesystem::remove(path);
+}
+
+TEST_CASE("one rank by address", "[nccl]") {
+  const auto engine = engine::cuda{}.start();
+  const comm::job_address job{.port = 0};
+  comm::nccl_ranks alone{job.rank, job.size};
+  comm::nccl world{alone, engine, comm::nccl_id_over_tcp(job, std::chrono::seconds(1)), {.deadline = std::chrono::seconds(60)}};
+  check(world, engine);
 }
 
 TEST_CASE("a rank that never comes is given up at the deadline", "[nccl]") {
