@@ -113,6 +113,10 @@ void check_product(const problem& q, eight_bits factors) {
   run(with(), q.gemm(factors), constant(d_a), constant(d_b), out.data());
   if (counted) CHECK(products_of_8_bits() == before + 1);
   const auto host = out.host();
+  if (q.p.beta == 0) {
+    run(with(), q.gemm(factors), constant(d_a), constant(d_b), out.data());
+    CHECK(same_bits(out.host(), host));
+  }
   const std::vector<double> found(host.begin(), host.end());
   const std::vector<float> first(c.begin(), c.end());
   const auto same = q.plainly([&](std::size_t i) { return a.at(i); }, [&](std::size_t i) { return b.at(i); }, first);
@@ -327,8 +331,16 @@ TEST_CASE("a device without products of 8-bit factors is refused by name", "[dev
 }
 #endif
 
-TEST_CASE("a GPT with 8-bit products learns as in bfloat16, and twice the same", "[device][float8]") {
-  const nn::gpt model{.layers = 1, .heads = 2, .width = 64, .context = 16, .vocabulary = 32};
+TEST_CASE("8-bit products as the documentation shows them", "[device][float8]") {
+  comm::self world;
+  //! [fp8]
+  trainer run{nn::gpt{.layers = 1, .heads = 4, .width = 64, .context = 16, .vocabulary = 32}, optim::adamw{.learning_rate = 3e-3}, world, engine::cuda{}, precision::fp8_mixed{}};
+  //! [fp8]
+  CHECK(run.describe().find("fp8_mixed") != std::string::npos);
+}
+
+TEST_CASE("a GPT with 8-bit products learns as in bfloat16", "[device][float8]") {
+  const nn::gpt model{.layers = 1, .heads = 4, .width = 64, .context = 16, .vocabulary = 32};
   constexpr std::uint64_t steps = 20;
   const auto train = [&](auto precision) {
     comm::self world;
@@ -350,10 +362,8 @@ TEST_CASE("a GPT with 8-bit products learns as in bfloat16, and twice the same",
   const auto eight = train(precision::fp8_mixed{});
   if (counted) CHECK(products_of_8_bits() == before + long(steps) * 12);  // four layers, forwards and twice backwards; not the language head
   CHECK(eight.back() < 0.9 * eight.front());
-  CHECK(test::distance(eight, sixteen) <= 0.05);
+  CHECK(test::distance(eight, sixteen) <= 0.02);
   CHECK(eight != sixteen);
-  CHECK(train(precision::fp8_mixed{}) == eight);
-  INFO(sixteen.back() << " " << eight.back() << " " << test::distance(eight, sixteen));
   CHECK(precision::fp8_mixed{}.describe() == "fp8_mixed");
   CHECK(precision::fp8_mixed{.stochastic_rounding = true}.describe().find("fp8_mixed{stochastic_rounding") == 0);
 }
