@@ -213,6 +213,9 @@ TEST_CASE("straight or through host memory is agreed upon by all ranks", "[devic
     double sum = 0;
     for (int r = 0; r < world.size(); ++r) sum += double(value<float>(r, layout[3].offset, 0));
     CHECK(found[layout[3].offset] == Approx(sum));
+    parallel::plan plan;
+    exchange.add_to(plan, 0);
+    for (const auto& sent : plan) CHECK(sent.on_device == exchange.is_direct());
     return exchange.explain(0);
   };
   const bool alone = tests::world().size() == 1;

@@ -78,7 +78,7 @@ class device_exchange {
   }
 
   void add_to(plan& p, std::uint64_t /*step*/) const {
-    for (std::size_t b = 0; b < under_way_.size(); ++b) p.push_back({"all_reduce", "gradient", sizeof(T), range(b).second - range(b).first});
+    for (std::size_t b = 0; b < under_way_.size(); ++b) p.push_back({.operation = "all_reduce", .phase = "gradient", .element_bytes = sizeof(T), .count = range(b).second - range(b).first, .on_device = true});
   }
   std::string explain(std::uint64_t /*step*/) const {
     if (under_way_.empty()) return "one rank, nothing is encoded: nothing travels\n";

@@ -20,6 +20,7 @@ struct planned {
   std::size_t count = 0;       // elements of this rank's operand
   int peer = -1;               // for messages
   bool at_most = false;        // the length depends on the data: count is the most it can be
+  bool on_device = false;      // straight from and to a device's memory
 };
 
 using plan = std::vector<planned>;
