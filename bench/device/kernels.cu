@@ -179,6 +179,17 @@ void measure_attention(card& c, const sizes& s) {
   T* const none = nullptr;
   c.report_flops("attention_forward", flops, [&](int) { forward(c.queue(), op, constant(qkv), out.data(), log_sum_exp.data(), none); });
   c.report_flops("attention_backward", 2.5 * flops, [&](int) { backward(c.queue(), op, constant(qkv), constant(out), constant(log_sum_exp), constant(dout), dqkv.data(), none); });
+#if defined(ENTRAIN_CUDNN)  // the above may have been cuDNN's
+  std::fputs(device::attention::describe_cudnn(c.queue()).c_str(), stdout);
+  const auto ours = [&](auto width) {
+    constexpr int head_width = decltype(width)::value;
+    c.report_flops("own_attention_forward", flops, [&](int) { device::attention::launch_matrix_forward<head_width>(c.queue(), op, constant(qkv), out.data(), log_sum_exp.data()); });
+    c.report_flops("own_attention_backward", 2.5 * flops, [&](int) {
+      device::attention::launch_matrix_backward<head_width>(c.queue(), op, constant(qkv), constant(out), constant(log_sum_exp), constant(dout), dqkv.data());
+    });
+  };
+  nn::ops::detail::on_tensor_cores<T>(op, {constant(qkv), out.data()}, ours);
+#endif
 }
 
 // The blocks of the model: 124 M parameters of very different sizes.

@@ -2,6 +2,7 @@
 #include "../catch.hpp"
 
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include <entrain/core/small_float.hpp>
@@ -124,6 +125,26 @@ TEST_CASE("attention on tensor cores equals the reference", "[device]") {
   compare<bfloat16, float>({1, 70, 1, 32}, 1e-2);
   compare<bfloat16, float>({1, 70, 1, 96}, 1e-2);
 }
+
+#if defined(ENTRAIN_CUDNN)
+TEST_CASE("cuDNN has the shapes of usual models", "[device]") {
+  const auto queue = engine::cuda{}.start();
+  for (const causal_attention op : {causal_attention{2, 256, 2, 64}, causal_attention{1, 200, 1, 128}}) {
+    const test::on_device<bfloat16> qkv(test::normal_values<bfloat16>(op.length * op.batch * 3 * op.width())), out(std::vector<bfloat16>(op.length * op.batch * op.width()));
+    const auto dqkv = test::on_device<bfloat16>::poisoned(qkv.size());
+    const test::on_device<float> normaliser(std::vector<float>(op.batch * op.heads * op.length));
+    const bfloat16* const in = qkv.data();
+    const bfloat16* const y = out.data();
+    bfloat16* const no_workspace = nullptr;
+    forward(queue, op, in, out.data(), normaliser.data(), no_workspace);
+    backward(queue, op, in, y, static_cast<const float*>(normaliser.data()), y, dqkv.data(), no_workspace);
+  }
+  queue.wait();
+  const std::string ran = device::attention::describe_cudnn(queue);
+  WARN(ran);
+  CHECK_THAT(ran, !Catch::Matchers::Contains("own kernels"));
+}
+#endif
 
 TEST_CASE("scores of very different sizes neither overflow nor lose the small ones", "[device]") {
   compare<bfloat16, float>({1, 70, 1, 64}, 2e-2, false, 5);  // dout . v - dout . out cancels, and out is rounded

@@ -40,7 +40,7 @@ bool on_tensor_cores(const causal_attention& op, std::initializer_list<const T*>
 
 template <class T>
 void forward(const engine::cuda_queue& queue, const causal_attention& op, const T* qkv, T* out, statistic<T>* log_sum_exp, T*) {
-#if defined(ENTRAIN_CUDNN) && !defined(__CUDA_ARCH__)
+#if defined(ENTRAIN_CUDNN)
   if (device::attention::cudnn_forward(queue, op, qkv, out, log_sum_exp)) return;
 #endif
   const bool done = detail::on_tensor_cores<T>(op, {qkv, out}, [&](auto width) { device::attention::launch_matrix_forward<decltype(width)::value>(queue, op, qkv, out, log_sum_exp); });
@@ -49,7 +49,7 @@ void forward(const engine::cuda_queue& queue, const causal_attention& op, const 
 
 template <class T>
 void backward(const engine::cuda_queue& queue, const causal_attention& op, const T* qkv, const T* out, const statistic<T>* log_sum_exp, const T* dout, T* dqkv, T*) {
-#if defined(ENTRAIN_CUDNN) && !defined(__CUDA_ARCH__)
+#if defined(ENTRAIN_CUDNN)
   if (device::attention::cudnn_backward(queue, op, qkv, out, log_sum_exp, dout, dqkv)) return;
 #endif
   const bool done = detail::on_tensor_cores<T>(op, {qkv, out, dout, dqkv}, [&](auto width) {

@@ -17,7 +17,24 @@
 // Flops: forward 2 batch heads length^2 head_width, backward 2.5 times that. 12 heads of width 64, batch 32, length 1024: 52 GFLOP and
 // 129 GFLOP, 0.1 ms and 0.3 ms + the 0.4 ms above at 450 TFLOP/s. Bytes beyond that: 8 (forward), 16 (backward) an element of out.
 
-#if defined(ENTRAIN_CUDNN) && !defined(__CUDA_ARCH__)
+#if defined(ENTRAIN_CUDNN) && defined(__CUDA_ARCH__)
+
+// The front end takes half a minute to compile. Nothing of it runs on the device: nvcc's passes for devices see what is called.
+#include <string>
+
+#include <entrain/engine/cuda.hpp>
+#include <entrain/nn/ops.hpp>
+
+namespace entrain::device::attention {
+std::string describe_cudnn(const engine::cuda_queue& queue);
+template <class T>
+bool cudnn_forward(const engine::cuda_queue& queue, const nn::ops::causal_attention& op, const T* qkv, T* out, nn::ops::statistic<T>* log_sum_exp);
+template <class T>
+bool cudnn_backward(const engine::cuda_queue& queue, const nn::ops::causal_attention& op, const T* qkv, const T* out, const nn::ops::statistic<T>* log_sum_exp, const T* dout,
+                    T* dqkv);
+}  // namespace entrain::device::attention
+
+#elif defined(ENTRAIN_CUDNN)
 
 #include <array>
 #include <cmath>
