@@ -12,6 +12,10 @@
 #if __has_include(<mpi-ext.h>)
 #include <mpi-ext.h>
 #endif
+#elif defined(MPICH_NUMVERSION) && !defined(MPIX_GPU_SUPPORT_CUDA)
+#if __has_include(<mpix.h>)  // MPICH 5; before, <mpi.h> says it
+#include <mpix.h>
+#endif
 #endif
 
 // Whether MPI takes pointers to the memory of NVIDIA GPUs ("CUDA-aware"): how it was built and how it was started, as it says itself.
