@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -396,6 +397,27 @@ TEST_CASE("a rank that does not come ends the others at the deadline, by name", 
   CHECK_THAT(said[2], Catch::Contains("comm::nccl, rank 2 of 3"));
 }
 
+TEST_CASE("collectives of pieces end at the deadline, and where ranks disagree", "[nccl]") {
+  std::vector<std::string> said(3);
+  comm::run_ranks(3, [&](comm::threads& host) {
+    comm::nccl world{host, 0, {.deadline = std::chrono::milliseconds(300)}};
+    const test::on_device<float> x(values<float>(host.rank(), 9)), out = test::on_device<float>::zeros(27);
+    if (host.rank() != 2) said[std::size_t(host.rank())] = error_of([&] { comm::gather(world, at(x), at(out), 2); });
+    comm::barrier(host);
+  });
+  CHECK_THAT(said[0] + said[1], Catch::Contains("gather #0: not complete within 300 ms"));
+  for (const int rank : {0, 1}) CHECK_THAT(said[std::size_t(rank)], Catch::Contains("gather #0: "));
+  comm::run_ranks(2, [&](comm::threads& host) {
+    comm::nccl world{host, 0, {.deadline = std::chrono::seconds(5)}};
+    const test::on_device<float> x(values<float>(host.rank(), 9)), out = test::on_device<float>::zeros(9);
+    const std::size_t other = host.rank() == 0 ? 4 : 5;  // each takes as much as it gives, but not what the other does
+    const std::vector<std::size_t> counts = host.rank() == 0 ? std::vector<std::size_t>{9 - other, other} : std::vector<std::size_t>{other, 9 - other};
+    said[std::size_t(host.rank())] = error_of([&] { comm::all_to_all_v(world, at(x), counts, at(out), counts); });
+    comm::barrier(host);
+  });
+  for (const int rank : {0, 1}) CHECK_THAT(said[std::size_t(rank)], Catch::Contains("all_to_all_v #0: "));
+}
+
 TEST_CASE("joining ends at the deadline, too", "[nccl]") {
   comm::nccl_ranks job{1, 2};
   const auto id = comm::make_nccl_id();
@@ -502,4 +524,17 @@ TEST_CASE("the unique id travels over TCP", "[nccl]") {
   CHECK_THAT(error_of([&] { (void)comm::nccl_id_over_tcp(alone, std::chrono::milliseconds(50)); }),
              Catch::Contains("rank 0 of 2") && Catch::Contains("not all ranks have come within 50 ms"));
   CHECK_THROWS_AS(comm::nccl_id_over_tcp({.rank = 2, .size = 2}, std::chrono::milliseconds(1)), usage_error);
+}
+
+TEST_CASE("by the address of rank 0, as the documentation has it", "[nccl]") {
+  const char* const variables[][2] = {{"MASTER_ADDR", "127.0.0.1"}, {"MASTER_PORT", "29500"}, {"RANK", "0"}, {"WORLD_SIZE", "1"}, {"LOCAL_RANK", "0"}};
+  for (const auto& [name, value] : variables) ::setenv(name, value, 1);
+  //! [address]
+  const auto job = comm::job_address::from_environment();  // or {.rank = 3, .size = 8, .host = "node17", .port = 29500, .key = "run 12"}
+  const auto engine = engine::cuda{.device = job.local_rank}.start();
+  comm::nccl_ranks ranks{job.rank, job.size};
+  comm::nccl world{ranks, engine, comm::nccl_id_over_tcp(job, std::chrono::minutes(2))};
+  //! [address]
+  for (const auto& one : variables) ::unsetenv(one[0]);
+  CHECK(world.size() == 1);
 }
