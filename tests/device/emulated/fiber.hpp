@@ -30,14 +30,16 @@ namespace entrain::emulated {
 
 class fiber {
  public:
-  explicit fiber(void (*function)()) : stack_(std::make_unique<unsigned char[]>(stack_bytes)), function_(function) {
+  // number: of those that take turns. Their stacks begin at different places in a page, or they would share few lines of the cache.
+  fiber(void (*function)(), std::size_t number) : stack_(std::make_unique<unsigned char[]>(stack_bytes)), function_(function) {
 #if defined(ENTRAIN_OWN_FIBERS)
-    auto* top = reinterpret_cast<void**>((reinterpret_cast<std::uintptr_t>(stack_.get()) + stack_bytes) / 16 * 16);
+    auto* top = reinterpret_cast<void**>((reinterpret_cast<std::uintptr_t>(stack_.get()) + stack_bytes - number * 448 % 8192) / 16 * 16);
     top[-1] = nullptr;  // where the function would return to
     top[-2] = reinterpret_cast<void*>(function_);
     for (int i = 3; i <= 8; ++i) top[-i] = nullptr;  // registers
     inside_ = top - 8;
 #else
+    (void)number;
     getcontext(&inside_);
     inside_.uc_stack.ss_sp = stack_.get(), inside_.uc_stack.ss_size = stack_bytes, inside_.uc_link = nullptr;
     const auto address = reinterpret_cast<std::uintptr_t>(this);

@@ -38,6 +38,7 @@ struct thread_state {
   uint3 index{};
   unsigned number = 0;
   bool done = false;
+  fiber* runs_on = nullptr;
   const barrier_state* waits_at = nullptr;
   std::uint64_t seen_openings = 0;
 
@@ -60,7 +61,7 @@ class grid_runner {
     if (n == 0 || n > 1024 || shared_bytes > 227 * 1024) return false;
     body_ = [&] { body(); };
     block_.threads = threads, block_.blocks = blocks;
-    while (fibers_.size() < n) fibers_.emplace_back(&grid_runner::run_threads);
+    while (fibers_.size() < n) fibers_.emplace_back(&grid_runner::run_threads, fibers_.size());
     for (unsigned z = 0; z < blocks.z; ++z)
       for (unsigned y = 0; y < blocks.y; ++y)
         for (unsigned x = 0; x < blocks.x; ++x) {
@@ -75,19 +76,19 @@ class grid_runner {
   // All threads of the block, or of the warp, that are not done have come here as often as this one.
   void block_barrier() { wait_at(block_barrier_); }
   void warp_barrier() { wait_at(warp_barriers_[running_->number / lanes]); }
-  // Each lane leaves a value; each may then read those of its warp.
+  // Each lane leaves a value; each may then read those of its warp. The next exchange takes the other half of the slots, and the one after
+  // it begins when all have come to the next, and so have read this one.
   template <class T, class Read>
   auto exchange(const T& value, Read&& read) {
     static_assert(sizeof(T) <= slot_bytes);
-    std::memcpy(slot(running_->number), &value, sizeof(T));
+    const unsigned first = running_->number / lanes * lanes, half = unsigned(warp_barriers_[running_->number / lanes].openings & 1);
+    std::memcpy(slot(running_->number, half), &value, sizeof(T));
     warp_barrier();
-    const auto result = read([this](unsigned lane) {
+    return read([this, first, half](unsigned lane) {
       T out;
-      std::memcpy(&out, slot(running_->number / lanes * lanes + lane), sizeof(T));
+      std::memcpy(&out, slot(first + lane, half), sizeof(T));
       return out;
     });
-    warp_barrier();
-    return result;
   }
   int block_or(int predicate) {
     if (running_->number == 0) or_ = 0;
@@ -105,16 +106,16 @@ class grid_runner {
     unsigned char bytes[128];
     aligned_bytes() { std::memset(bytes, 0xff, sizeof bytes); }
   };
-  unsigned char* slot(std::size_t thread) { return slots_.data() + thread * slot_bytes; }
+  unsigned char* slot(std::size_t thread, unsigned half) { return slots_.data() + (2 * thread + half) * slot_bytes; }
 
   void run_block(std::size_t n) {
     threads_.assign(n, {});
-    slots_.assign(n * slot_bytes, 0);
+    slots_.assign((n + lanes) * 2 * slot_bytes, 0);
     block_barrier_ = {unsigned(n)};
     warp_barriers_.assign((n + lanes - 1) / lanes, {});
     for (std::size_t i = 0; i < n; ++i) {
       auto& t = threads_[i];
-      t.number = unsigned(i);
+      t.number = unsigned(i), t.runs_on = &fibers_[i];
       t.index = {unsigned(i) % block_.threads.x, unsigned(i) / block_.threads.x % block_.threads.y, unsigned(i) / block_.threads.x / block_.threads.y};
       ++warp_barriers_[i / lanes].alive;
     }
@@ -124,7 +125,7 @@ class grid_runner {
         if (t.done || t.waits()) continue;
         moved = true;
         running_ = &t;
-        fibers_[t.number].enter();
+        t.runs_on->enter();
         left -= t.done;
       }
       if (!moved) {
@@ -143,7 +144,7 @@ class grid_runner {
         --at->alive;
         at->open_if_all_came();
       }
-      self.fibers_[me.number].leave();
+      me.runs_on->leave();
     }
   }
   void wait_at(barrier_state& at) {
@@ -151,7 +152,7 @@ class grid_runner {
     me.waits_at = &at, me.seen_openings = at.openings;
     ++at.arrived;
     at.open_if_all_came();
-    if (me.waits()) fibers_[me.number].leave();
+    if (me.waits()) me.runs_on->leave();
   }
 
   block_state block_;
