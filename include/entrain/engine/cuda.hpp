@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <cuda_runtime_api.h>
 
@@ -13,6 +15,7 @@
 #include <entrain/engine/cuda/capability.hpp>
 #include <entrain/engine/cuda/context.hpp>
 #include <entrain/engine/cuda/event.hpp>
+#include <entrain/engine/cuda/graph.hpp>
 #include <entrain/engine/cuda/space.hpp>
 
 // NVIDIA GPUs. Named as a policy, in a file that nvcc compiles and that includes the kernels:
@@ -31,9 +34,11 @@ class cuda_queue {
   using space = cuda_space;
   using staging_space = pinned_space;  // host memory that copies reach without a detour
   using event = cuda_event;
+  using graph = cuda_graph;
   static constexpr std::string_view name = "cuda";
 
-  cuda_queue(std::shared_ptr<const cuda_context> context, bool tensor_float) : context_(std::move(context)), stream_(context_->compute()), tensor_float_(tensor_float) {}
+  cuda_queue(std::shared_ptr<const cuda_context> context, bool tensor_float, bool captures = false)
+      : context_(std::move(context)), stream_(context_->compute()), tensor_float_(tensor_float), captures_(captures) {}
 
   const cuda_context& context() const { return *context_; }
   cudaStream_t stream() const { return stream_; }
@@ -59,6 +64,21 @@ class cuda_queue {
   void await(const cuda_event& there) const { there.hold(stream_); }
   // While what it returns lives, operations with a loss return none and add it to the total that it gives.
   deferred_losses defer_losses() const { return {context_->losses(), stream_}; }
+  // Passes as graphs (parallel/captured_passes.hpp): whether they are wanted, and what they are made and run by. capture() runs nothing; it
+  // returns whether an argument was one that changes from step to step. Both throw cuda_error; what `work` throws passes through.
+  bool captures() const { return captures_; }
+  template <class Work>
+  bool capture(cuda_graph& to, Work&& work) const {
+    const capture_notes notes(*context_);
+    to.capture(stream_, work);
+    return context_->capture_changes();
+  }
+  void launch(const cuda_graph& what) const {
+    what.launch(stream_);
+    if (context_->losses().deferred()) context_->losses().mark(stream_);
+  }
+  // How often memory that operations keep in the context has moved: what was captured before is of no use then.
+  std::uint64_t memory_moves() const { return context_->memory_moves(); }
   void wait() const { cuda_check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
 
   // Copies of `count` elements between any spaces, in the order of the stream. From or to pageable memory the call may wait.
@@ -74,7 +94,7 @@ class cuda_queue {
  private:
   std::shared_ptr<const cuda_context> context_;
   cudaStream_t stream_;
-  bool tensor_float_, float8_products_ = false;
+  bool tensor_float_, captures_, float8_products_ = false;
 };
 
 struct cuda {
@@ -84,10 +104,13 @@ struct cuda {
 
   int device = 0;             // of those that this process sees
   bool tensor_float = false;  // fp32 products with 10-bit fractions (TF32): several times faster, no longer fp32
+  // A micro-batch's passes as one CUDA graph from the second of its shape on: for models whose kernels are shorter than their launch.
+  // On several ranks the exchange then follows the backward pass instead of running beside it.
+  bool graph = false;
 
-  cuda_queue start() const { return {std::make_shared<const cuda_context>(device), tensor_float}; }
+  cuda_queue start() const { return {std::make_shared<const cuda_context>(device), tensor_float, graph}; }
 
-  std::string describe() const { return describe_members("cuda", "device", device, "tensor_float", tensor_float); }
+  std::string describe() const { return describe_members("cuda", "device", device, "tensor_float", tensor_float, "graph", graph); }
   friend bool operator==(const cuda&, const cuda&) = default;
 };
 

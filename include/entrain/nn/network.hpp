@@ -50,6 +50,9 @@ class network {
   loss_sum loss_and_gradient(view<const T, space> parameters, const batch_type& batch, view<T, space> gradient) {
     return loss_and_gradient(parameters, batch, gradient, pass{}, [](std::size_t) {});
   }
+  // The batch goes to the engine; the next pass of the same batch is then given pass.sent. Errors in the batch are thrown here.
+  sent_batch send(const batch_type& batch) { return whole_.send(batch, 0); }
+
   template <class Ready>
   loss_sum loss_and_gradient(view<const T, space> parameters, const batch_type& batch, view<T, space> gradient, const pass& how,
                              Ready&& ready) {

@@ -17,6 +17,7 @@ struct pass {
   bool training = true;          // dropout active, batch norm uses and records batch statistics
   bool accumulate = true;        // gradients are added to what is there; otherwise the first contribution overwrites
   float loss_scale = 1;          // of the gradient that the backward pass begins with, not of the loss (dynamic loss scaling)
+  bool sent = false;             // the batch has been given to send() before: the forward pass does not send it again
   std::span<const std::uint8_t> idle = {};  // of each block, 1: its gradient is not wanted in this step and need not be computed; empty: all are
 };
 

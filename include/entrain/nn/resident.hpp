@@ -20,6 +20,12 @@ struct resident_batch {
   const typename decltype(Batch::targets)::value_type* targets = nullptr;
 };
 
+// What sending a batch settled. Passes for which it is the same find the same sizes and the same addresses.
+struct sent_batch {
+  std::size_t rows = 0, length = 0;
+  std::size_t moves = 0;  // how often memory of the network has moved so far
+};
+
 // One array of a batch, in pinned memory and in the engine's. Both are kept and grow with the largest batch, so that copies run
 // beside the host and addresses stay.
 template <class T, class Engine>

@@ -58,10 +58,19 @@ class stage {
   std::size_t boundary_out() const { return border_out_ * parts_->input.rows_a_sample(); }
   const std::vector<std::size_t>& blocks() const { return blocks_; }
 
+  // What a forward pass begins with: the batch is checked, memory made large enough, and the batch sent to the engine. Called by itself
+  // (then the pass is given pass.sent) where the rest must only launch.
+  sent_batch send(const batch_type& batch, std::size_t slot) {
+    const auto& s = begin(batch, slot);
+    if (has_head_) parts_->head.check(batch);
+    return {s.rows, s.length, moves_};
+  }
+
   loss_sum forward(view<const T, space> parameters, const batch_type& batch, view<const T, space> in, view<T, space> out, std::size_t slot,
                    const pass& how) {
-    auto& s = begin(parameters, batch, slot);
-    if (has_head_) parts_->head.check(batch);
+    if (!how.sent) send(batch, slot);
+    auto& s = resume(parameters, {}, batch, slot);
+    s.has_gradient = false;
     if (s.rows == 0) return {};
     expect(in.size(), s.rows * border_in_, "input");
     expect(out.size(), s.rows * border_out_, "output");
@@ -76,7 +85,8 @@ class stage {
 
   // The network's outputs, one row a sample (or token): logits or predictions. Only for a stage that ends the network; needs no targets.
   view<const T, space> predict(view<const T, space> parameters, const batch_type& batch, std::size_t slot, const pass& how) {
-    auto& s = begin(parameters, batch, slot);
+    auto& s = begin(batch, slot);
+    expect(parameters.size(), parts_->layout.size(), "parameter arena");
     if (!has_input_ || !has_head_) throw usage_error("nn::stage", "predict() of a part of a network", "all units", "a range of them");
     if (s.rows == 0) return {};
     const auto c = make_call(s, how, how.accumulate);
@@ -173,17 +183,20 @@ class stage {
                         std::to_string(found));
   }
 
-  slot_memory& begin(view<const T, space> parameters, const batch_type& batch, std::size_t slot) {
+  slot_memory& begin(const batch_type& batch, std::size_t slot) {
     if (slot >= slots_.size())
       throw usage_error("nn::stage", "no such slot", "below " + std::to_string(slots_.size()), std::to_string(slot));
     if (has_input_) parts_->input.check(batch);
-    expect(parameters.size(), parts_->layout.size(), "parameter arena");
     auto& s = slots_[slot];
     s.rows = Input::rows(batch), s.length = Input::length(batch), s.has_gradient = false;
-    if (has_input_ || has_head_) s.batch.send(parts_->engine, batch);
-    if (s.kept.size() < kept_ * s.rows) s.kept = buffer<T, space>(kept_ * s.rows);
-    if (work_.size() < scratch_ * s.rows) work_ = buffer<T, space>(scratch_ * s.rows);
+    if (has_input_ || has_head_) moves_ += s.batch.send(parts_->engine, batch);
+    grow(s.kept, kept_ * s.rows), grow(work_, scratch_ * s.rows);
     return s;
+  }
+  void grow(buffer<T, space>& memory, std::size_t least) {
+    if (memory.size() >= least) return;
+    memory = buffer<T, space>(least);
+    ++moves_;
   }
   slot_memory& resume(view<const T, space> parameters, view<T, space> gradient, const batch_type& batch, std::size_t slot) {
     if (slot >= slots_.size())
@@ -192,7 +205,7 @@ class stage {
     if (gradient.data()) expect(gradient.size(), parts_->layout.size(), "gradient arena");
     auto& s = slots_[slot];
     if (s.rows != Input::rows(batch))
-      throw usage_error("nn::stage", "backward pass of another batch than the slot's forward pass", std::to_string(s.rows) + " rows",
+      throw usage_error("nn::stage", "a pass of another batch than the one that the slot holds", std::to_string(s.rows) + " rows",
                         std::to_string(Input::rows(batch)));
     return s;
   }
@@ -258,6 +271,7 @@ class stage {
   std::vector<std::size_t> blocks_;
   std::vector<slot_memory> slots_;
   buffer<T, space> work_, workspace_;
+  std::size_t moves_ = 0;
 };
 
 }  // namespace entrain::nn

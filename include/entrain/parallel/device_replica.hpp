@@ -17,12 +17,12 @@
 #include <entrain/core/batch.hpp>
 #include <entrain/core/layout.hpp>
 #include <entrain/core/memory.hpp>
-#include <entrain/core/placement.hpp>
 #include <entrain/nn/concepts.hpp>
 #include <entrain/optim/concepts.hpp>
 #include <entrain/parallel/compression_state.hpp>
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/device_exchange.hpp>
+#include <entrain/parallel/device_passes.hpp>
 #include <entrain/parallel/encoded_exchange.hpp>
 #include <entrain/parallel/loss_scale.hpp>
 #include <entrain/parallel/metrics.hpp>
@@ -37,7 +37,7 @@
 // (parallel/encoded_exchange.hpp), else as they are (parallel/staged_exchange.hpp); without a compressor where they lie, if the
 // communicator reaches them there, by collectives (parallel/device_exchange.hpp) or by messages (parallel/direct_exchange.hpp).
 //
-// A step waits for the device once to read the loss, once for the norm where gradients are clipped or their scale must be watched
+// A step waits for the device once to read the loss (parallel/device_passes.hpp), once for the norm where gradients are clipped or their scale must be watched
 // (precision::fp16_mixed, parallel/loss_scale.hpp), and for what it exchanges.
 //
 // Optimizers are told how many updates there have been, so that a step left out does not count in their corrections of a bias.
@@ -87,13 +87,13 @@ class device_replica {
                 "the kernels of this engine are not in sight: include <entrain/device/device.cuh> in a file that nvcc compiles");
 
   device_replica(std::size_t accumulate, std::size_t bucket_bytes, model_type& model, const optimizer_type& optimizer, communicator_type& comm, const compressor_type& compressor)
-      : accumulate_(accumulate),
-        model_(model),
+      : model_(model),
         engine_(model.engine()),
         optimizer_(optimizer),
         comm_(comm),
         layout_(model.layout()),
         table_(make_update_table(engine_, layout_)),
+        passes_(engine_, accumulate),
         host_(layout_.size()),
         kept_(layout_.size()),
         computed_(is_mixed ? layout_.size() : 0),
@@ -220,33 +220,8 @@ class device_replica {
     else return kept_.all();
   }
 
-  // The host waits for the device when all passes have been given to it, and only until the last loss is there.
   loss_sum backward(const batch_type& batch, const nn::pass& how) {
-    const auto losses = engine_.defer_losses();
-    loss_sum total = passes(batch, how);
-    return total += losses.total();
-  }
-  loss_sum passes(const batch_type& batch, nn::pass how) {
-    if constexpr (sliceable<batch_type>) {
-      if (accumulate_ > 1) {
-        loss_sum total;
-        const std::size_t first = how.first_sample;
-        for (std::size_t i = 0; i < accumulate_; ++i) {
-          const part piece = nth_part(batch.samples, i, accumulate_);
-          slice(batch, piece.first, piece.count, micro_batch_);
-          how.first_sample = first + piece.first;
-          total += backward_once(micro_batch_, how, i == 0, i + 1 == accumulate_);
-        }
-        return total;
-      }
-    }
-    return backward_once(batch, how, true, true);
-  }
-  loss_sum backward_once(const batch_type& batch, nn::pass how, bool first, bool last) {
-    how.accumulate = !first;
-    return model_.loss_and_gradient(computed(), batch, gradient_.all(), how, [&](std::size_t block) {
-      if (last) exchange_.ready(block, gradient_.all());
-    });
+    return passes_.run(model_, computed(), batch, gradient_.all(), how, [&](std::size_t block) { exchange_.ready(block, gradient_.all()); });
   }
 
   void update(const nn::pass& how, step_report& report) {
@@ -288,7 +263,6 @@ class device_replica {
     if constexpr (is_mixed) round_parameters(engine_, static_cast<const kept_type*>(kept_.data()), computed_.data(), n);
   }
 
-  std::size_t accumulate_;
   model_type& model_;
   engine_type engine_;
   optimizer_type optimizer_;
@@ -298,6 +272,7 @@ class device_replica {
   bool stochastic_rounding_ = false;
   std::array<std::uint64_t, 3> rounding_{};  // whether the last update rounded by chance, its seed, its step
   table_type table_;
+  device_passes<model_type, engine_type> passes_;
   buffer<kept_type> host_;
   buffer<kept_type, space> kept_;
   buffer<T, space> computed_, gradient_;
@@ -306,7 +281,6 @@ class device_replica {
   step_metrics<communicator_type> metrics_;
   std::vector<T> observed_;
   std::vector<kept_type> observed_sums_;
-  batch_type micro_batch_{};
 };
 
 }  // namespace entrain::parallel

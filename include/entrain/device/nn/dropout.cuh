@@ -54,6 +54,7 @@ void apply(const engine::cuda_queue& queue, const dropout& op, const T* in, T* o
   if (op.count == 0) return;
   const bool packed = device::aligned(in) && device::aligned(out) && op.first_index % 4 == 0;
   const std::size_t groups = op.count / device::dropout_group<T> + 2;
+  queue.context().note_changing();  // the random stream is another one in every step
   device::launch(queue, device::dropout_apply<T>, {device::grid_for(queue, groups, 256), 256}, op, packed, in, out);
 }
 

@@ -37,7 +37,7 @@ inline loss_sum read_loss(const engine::cuda_queue& queue, unsigned blocks) {
   if (auto& losses = queue.context().losses(); losses.deferred()) {
     launch(queue, add_block_losses<true>, {1, 256}, block_losses(queue), blocks, losses.totals());
     losses.fetch(queue.stream());
-    losses.mark(queue.stream());
+    if (!queue.context().capturing()) losses.mark(queue.stream());  // else when the graph is launched
     return {};
   }
   launch(queue, add_block_losses<false>, {1, 256}, block_losses(queue), blocks, queue.context().scalars());

@@ -2,8 +2,9 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <typeindex>
 #include <typeinfo>
 #include <utility>
@@ -89,7 +90,17 @@ class cuda_context {
 
   cuda_losses& losses() const { return *losses_; }
 
+  // While the compute stream is captured (engine/cuda/graph.hpp): whoever launches with a number that is another one in every step says
+  // so, and the graph is captured again in each.
+  bool capturing() const { return capturing_; }
+  void note_changing() const { changes_ = true; }
+  bool capture_changes() const { return changes_; }
+  // Said by operations whose kept memory (keep()) has been replaced by larger: graphs that know the old one are not launched any more.
+  void note_moved() const { ++moves_; }
+  std::uint64_t memory_moves() const { return moves_; }
+
  private:
+  friend class capture_notes;
   int device_, multiprocessors_ = 0, capability_ = 0;
   cudaStream_t compute_ = nullptr, exchange_ = nullptr;
   cublasLtHandle_t blas_ = nullptr;
@@ -99,6 +110,19 @@ class cuda_context {
   buffer<double, cuda_space> on_device_;
   buffer<double, pinned_space> on_host_;
   mutable std::optional<cuda_losses> losses_;  // made when the device has been chosen
+  mutable bool capturing_ = false, changes_ = false;
+  mutable std::uint64_t moves_ = 0;
+};
+
+// The context knows of a capture while this lives.
+class capture_notes {
+ public:
+  explicit capture_notes(const cuda_context& context) : context_(context) { context_.capturing_ = true, context_.changes_ = false; }
+  capture_notes(const capture_notes&) = delete;
+  ~capture_notes() { context_.capturing_ = false; }
+
+ private:
+  const cuda_context& context_;
 };
 
 }  // namespace entrain::engine

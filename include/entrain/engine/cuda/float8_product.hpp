@@ -25,15 +25,18 @@ struct alignas(16) float8_scale {
 // device, so that nothing still reads what is given back.
 class float8_scratch {
  public:
-  explicit float8_scratch(const cuda_context&) : scales_(2) {}
+  explicit float8_scratch(const cuda_context& context) : context_(context), scales_(2) {}
 
   float8_scale* scales() const { return scales_.data(); }  // of A, of B
   std::byte* reserve(std::size_t bytes) {
-    if (bytes > memory_.size()) memory_ = buffer<std::byte, cuda_space>(bytes);
+    if (bytes <= memory_.size()) return memory_.data();
+    if (!memory_.empty()) context_.note_moved();
+    memory_ = buffer<std::byte, cuda_space>(bytes);
     return memory_.data();
   }
 
  private:
+  const cuda_context& context_;
   buffer<float8_scale, cuda_space> scales_;
   buffer<std::byte, cuda_space> memory_;
 };
