@@ -8,6 +8,7 @@
 #include <entrain/device/launch.cuh>
 #include <entrain/device/nn/embedding/sort.cuh>
 #include <entrain/device/vector.cuh>
+#include <entrain/device/workspace.cuh>
 #include <entrain/nn/ops.hpp>
 
 // Embedding. Forward: a warp copies a row; reads and writes n = rows * width elements (32768 x 768 in bf16: 101 MB, 23 us at 4.3 TB/s).
@@ -88,7 +89,7 @@ void forward(const engine::cuda_queue& queue, const embedding& op, const std::in
 template <class T>
 void backward(const engine::cuda_queue& queue, const embedding& op, const std::int32_t* ids, const T* dout, T* dtable) {
   constexpr int count = device::pack<T>::count;
-  const auto workspace = queue.context().workspace();
+  const auto workspace = device::workspace_for(queue, "backward of embedding", 18 * device::sort_tile);
   const std::size_t at_once = (workspace.size() / 18) / device::sort_tile * device::sort_tile;
   const bool packs = op.width % count == 0 && device::aligned(dout) && device::aligned(dtable);
   for (std::size_t first = 0; first < op.rows; first += at_once) {

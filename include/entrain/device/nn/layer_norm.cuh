@@ -3,9 +3,9 @@
 
 #include <cstddef>
 
-#include <entrain/core/error.hpp>
 #include <entrain/device/nn/layer_norm/columns.cuh>
 #include <entrain/device/nn/layer_norm/rows.cuh>
+#include <entrain/device/workspace.cuh>
 
 // Layer norm, and layer norm of a sum, on the device. All are bound by memory. With n = rows * width elements of T:
 //   forward               reads n, writes n          32768 x 768 in bf16: 101 MB, 23 us at 4.3 TB/s
@@ -75,11 +75,7 @@ void backward_parameters(const engine::cuda_queue& queue, const layer_norm& op, 
   const bool packs = op.width % count == 0 && device::aligned(in) && device::aligned(dout);
   const unsigned column_blocks = device::ceil_div(op.width, packs ? 32 * count : 32);
   const std::size_t chunks = device::column_chunks(op.rows, column_blocks), rows_a_chunk = (op.rows + chunks - 1) / chunks;
-  const auto workspace = queue.context().workspace();
-  const std::size_t bytes = chunks * 2 * op.width * sizeof(device::arithmetic<T>);
-  if (bytes > workspace.size())
-    throw usage_error("backward_parameters of layer_norm", "rows too long for the engine's workspace", entrain::detail::text("at most ", workspace.size(), " bytes of sums"),
-                      entrain::detail::text(bytes));
+  const auto workspace = device::workspace_for(queue, "backward_parameters of layer_norm", chunks * 2 * op.width * sizeof(device::arithmetic<T>));
   auto* partial = reinterpret_cast<device::arithmetic<T>*>(workspace.data());
   const device::shape how{dim3(column_blocks, unsigned(chunks)), dim3(32, device::warps_a_column_block)};
   if (packs) device::launch(queue, device::layer_norm_chunk_sums<T, count>, how, op, in, mean, inverse_deviation, dout, partial, rows_a_chunk);

@@ -8,6 +8,7 @@
 #include <entrain/core/loss.hpp>
 #include <entrain/device/launch.cuh>
 #include <entrain/device/reduce.cuh>
+#include <entrain/device/workspace.cuh>
 
 // Losses come back as one sum: every block leaves its own in the engine's workspace, and one block adds them in a fixed order; where
 // losses are deferred (engine/cuda/losses.hpp), to the total of the passes before.
@@ -30,7 +31,7 @@ __global__ void add_block_losses(const block_loss* losses, unsigned blocks, doub
   out[0] = mine.sum, out[1] = mine.count, out[2] = mine.correct;
 }
 
-inline block_loss* block_losses(const engine::cuda_queue& queue) { return reinterpret_cast<block_loss*>(queue.context().workspace().data()); }
+inline block_loss* block_losses(const engine::cuda_queue& queue) { return reinterpret_cast<block_loss*>(workspace_for(queue, "a loss on the device", 2048 * sizeof(block_loss)).data()); }
 
 // Waits for the device; where losses are deferred it does not, and returns none.
 inline loss_sum read_loss(const engine::cuda_queue& queue, unsigned blocks) {
