@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "../catch.hpp"
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <entrain/comm/self.hpp>
@@ -341,11 +344,10 @@ TEST_CASE("8-bit products as the documentation shows them", "[device][float8]") 
 
 TEST_CASE("a GPT with 8-bit products learns as in bfloat16", "[device][float8]") {
   const nn::gpt model{.layers = 1, .heads = 4, .width = 64, .context = 16, .vocabulary = 32};
-  constexpr std::uint64_t steps = 20;
-  const auto train = [&](auto precision) {
+  const auto train = [&](auto precision, std::uint64_t steps = 20, engine::cuda device = {}) {
     comm::self world;
     std::vector<double> losses;
-    trainer run{model, optim::adamw{.learning_rate = 3e-3}, world, engine::cuda{}, precision};
+    trainer run{model, optim::adamw{.learning_rate = 3e-3}, world, device, precision};
     token_batch batch;
     for (std::uint64_t step = 0; step < steps; ++step) {
       batch.resize(4, 16);
@@ -360,10 +362,12 @@ TEST_CASE("a GPT with 8-bit products learns as in bfloat16", "[device][float8]")
   const auto sixteen = train(precision::bf16_mixed{});
   const long before = products_of_8_bits();
   const auto eight = train(precision::fp8_mixed{});
-  if (counted) CHECK(products_of_8_bits() == before + long(steps) * 12);  // four layers, forwards and twice backwards; not the language head
+  if (counted) CHECK(products_of_8_bits() == before + 20 * 12);  // four layers, forwards and twice backwards; not the language head
   CHECK(eight.back() < 0.9 * eight.front());
   CHECK(test::distance(eight, sixteen) <= 0.02);
   CHECK(eight != sixteen);
+  const auto captured = train(precision::fp8_mixed{}, 5, engine::cuda{.graph = true});
+  CHECK(std::equal(captured.begin(), captured.end(), eight.begin()));
   CHECK(precision::fp8_mixed{}.describe() == "fp8_mixed");
   CHECK(precision::fp8_mixed{.stochastic_rounding = true}.describe().find("fp8_mixed{stochastic_rounding") == 0);
 }
