@@ -5,12 +5,18 @@
 #include "../catch.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
+#include <entrain/core/batch.hpp>
 #include <entrain/core/small_float.hpp>
-#include <entrain/device/nn/attention.cuh>
+#include <entrain/device/device.cuh>
+#include <entrain/nn/gpt.hpp>
 #include <entrain/nn/reference/attention.hpp>
+#include <entrain/optim/adamw.hpp>
+#include <entrain/trainer/trainer.hpp>
 
 #include "device_test.hpp"
 
@@ -24,6 +30,15 @@ using Catch::Matchers::Contains;
 namespace {
 
 emulated::cudnn_state& cudnn() { return emulated::cudnn(); }
+
+struct sequences {
+  using batch_type = token_batch;
+  std::uint64_t size() const { return 16; }
+  void fill(std::span<const std::uint64_t> indices, token_batch& batch) const {
+    batch.resize(indices.size(), 12);
+    for (std::size_t i = 0; i < 12 * indices.size(); ++i) batch.inputs[i] = std::int32_t((i + indices[i / 12]) % 23), batch.targets[i] = (batch.inputs[i] + 1) % 23;
+  }
+};
 
 struct fresh_counts {
   fresh_counts() { cudnn().built = 0, cudnn().forward_runs = 0, cudnn().backward_runs = 0; }
@@ -168,6 +183,14 @@ TEST_CASE("what cuDNN refuses runs on our kernels, and can be seen", "[device]")
   CHECK_THAT(all, Contains("forward bfloat16 [1, 33, 2, 64]: own kernels, cuDNN refused: Graph::check_support: no engine for this\n"));
   CHECK_THAT(all, Contains("backward bfloat16 [1, 33, 2, 64]: own kernels, cuDNN refused: its workspace would be 33587200 bytes, more than 33554432\n"));
   CHECK_THAT(all, Contains("forward float16 [1, 33, 2, 64]: cuDNN, emulated_forward\n"));
+}
+
+TEST_CASE("a model's attention runs through cuDNN", "[device]") {
+  const fresh_counts none;
+  const nn::gpt small{.layers = 2, .heads = 2, .width = 32, .context = 12, .vocabulary = 23};
+  trainer run{small, optim::adamw{}, engine::cuda{}, precision::bf16_mixed{}};
+  run.fit(sequences{}, {.steps = 2, .batch = 4});
+  CHECK((cudnn().forward_runs == 4 && cudnn().backward_runs == 4));
 }
 
 TEST_CASE("failures of cuDNN name the call", "[device]") {
