@@ -7,7 +7,9 @@
 #
 #   tests/gpu.sh              all of that
 #   tests/gpu.sh --compile [TEST...]   compiles and links only (all, or those tests), for sm_80 and sm_90: what needs no GPU
-#   tests/gpu.sh --pack       (with apt) unpacks Catch2 into .gpu, for a machine that has neither it nor apt
+#   tests/gpu.sh --pack       (with apt) unpacks Catch2 into .gpu, for a machine that has neither it nor apt; with pip also the headers of
+#                             cuDNN's front end. Where they and cuDNN are found ($CUDNN_FRONTEND_ROOT names another folder that has
+#                             include/cudnn_frontend.h), attention is tested a second time through cuDNN, and the benchmarks use it.
 #
 # Results: build/gpu/results.txt, one line a test, and what the benchmarks print.
 set -euo pipefail
@@ -17,7 +19,7 @@ mode=run only=()
 case ${1:-} in
   --compile) mode=compile only=("${@:2}") ;;
   --pack) mode=pack ;;
-  -h | --help) sed -n '4,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -h | --help) sed -n '4,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
   '') ;;
   *) echo "tests/gpu.sh takes --compile or --pack, not '$1'" >&2; exit 2 ;;
 esac
@@ -25,6 +27,13 @@ esac
 if [ $mode = pack ]; then
   mkdir -p .gpu && cd .gpu
   apt-get download catch2 && dpkg -x catch2_*.deb . && rm -f catch2_*.deb
+  python3 -m pip download -q --no-deps -d . nvidia-cudnn-frontend && python3 - << 'END' || echo "no front end of cuDNN: attention runs on our own kernels"
+import glob, os, zipfile
+for wheel in glob.glob("nvidia_cudnn_frontend-*.whl"):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall("cudnn_frontend", [name for name in archive.namelist() if name.startswith("include/")])
+    os.remove(wheel)
+END
   exit 0
 fi
 
@@ -55,15 +64,28 @@ printf '#define CATCH_CONFIG_MAIN\n#include <catch2/catch.hpp>\n' > $out/main.cp
 nccl=no
 if echo '#include <nccl.h>' | "$nvcc" -E -x cu - > /dev/null 2>&1; then nccl=yes; fi
 uses_nccl() { grep -q 'entrain/comm/nccl' "$1"; }
+# cuDNN: its header, its library and its front end, or nothing of it. Without JSON the front end compiles far sooner.
+cudnn_flags=() cudnn_libraries=()
+for place in ${CUDNN_FRONTEND_ROOT:+"$CUDNN_FRONTEND_ROOT/include"} .gpu/cudnn_frontend/include /usr/local/include /usr/include; do
+  if [ -f "$place/cudnn_frontend.h" ] && printf '#include <cudnn.h>\nint main() { return cudnnGetVersion() == 0; }\n' > $out/has_cudnn.cpp &&
+    "$nvcc" $out/has_cudnn.cpp -o $out/has_cudnn -lcudnn -lnvrtc > /dev/null 2>&1; then
+    cudnn_flags=(-DENTRAIN_CUDNN=1 -DCUDNN_FRONTEND_SKIP_JSON_LIB -isystem "$place") cudnn_libraries=(-lcudnn -lnvrtc)
+    break
+  fi
+done
+[ ${#cudnn_flags[@]} -gt 0 ] || echo "no cuDNN with its front end: attention runs on our own kernels alone"
+
 missing() {  # what the source needs and this machine lacks
   if [ $nccl = no ] && uses_nccl "$1"; then echo "skipped, no NCCL: $1"; return 0; fi
   return 1
 }
 
-compile() {  # source, program, what else to link
-  local source=$1 program=$2
+name_of() { basename "${1/.cpp/}"; }
+compile() {  # source or source+cudnn, program, what else to link
+  local source=${1%+cudnn} program=$2
   shift 2
   if uses_nccl "$source"; then set -- "$@" -lnccl; fi
+  if [[ $program = *+cudnn || $source = *.cu ]]; then set -- "$@" "${cudnn_flags[@]}" "${cudnn_libraries[@]}"; fi
   if ! "$nvcc" "${flags[@]}" "${targets[@]}" -x cu "$source" -o "$program" "$@" "${libraries[@]}" > "$program.log" 2>&1; then
     echo "does not compile: $source"
     sed 's/^/    /' "$program.log" | head -30
@@ -75,14 +97,19 @@ tests=() benches=()
 for source in tests/device/test_*.cpp; do
   head -5 "$source" | grep -q 'entrain-test:.*emulated' || missing "$source" || tests+=("$source")
 done
+# Our own kernels are tested in programs without cuDNN.
+if [ ${#cudnn_flags[@]} -gt 0 ]; then tests+=(tests/device/test_attention.cpp+cudnn); fi
 for source in bench/device/*.cu; do [ ! -f "$source" ] || missing "$source" || benches+=("$source"); done
-if [ ${#only[@]} -gt 0 ]; then tests=("${only[@]/%/.cpp}") tests=("${tests[@]/#/tests/device/}") benches=(); fi
+if [ ${#only[@]} -gt 0 ]; then
+  tests=() benches=()
+  for name in "${only[@]}"; do if [[ $name = *+cudnn ]]; then tests+=("tests/device/${name%+cudnn}.cpp+cudnn"); else tests+=("tests/device/$name.cpp"); fi; done
+fi
 
 echo "== compile ${#tests[@]} tests and ${#benches[@]} benchmarks, $jobs at a time"
 failed=0 running=0
 for source in "${tests[@]}"; do
   # -x cu applies to what follows it: the object of Catch2's main function is linked as it is.
-  compile "$source" "$out/$(basename "$source" .cpp)" -Xlinker $out/main.o &
+  compile "$source" "$out/$(name_of "$source")" -Xlinker $out/main.o &
   if [ $((++running)) -ge "$jobs" ]; then wait -n || failed=1; running=$((running - 1)); fi
 done
 for source in "${benches[@]}"; do
@@ -96,7 +123,7 @@ if [ $mode = compile ]; then echo "== compiled and linked; nothing was run"; exi
 nvidia-smi -L || { echo "no GPU: compiled only"; exit 77; }
 : > $out/results.txt
 for source in "${tests[@]}"; do
-  name=$(basename "$source" .cpp)
+  name=$(name_of "$source")
   if timeout 120 $out/"$name" > $out/"$name".out 2>&1; then line="passed  $name"; else line="FAILED  $name"; failed=1; fi
   echo "$line: $(tail -2 $out/"$name".out | head -1)" | tee -a $out/results.txt
   case $line in FAILED*) grep -A12 'FAILED:' $out/"$name".out | head -60 ;; esac
@@ -109,7 +136,8 @@ if [ -x $out/nccl_one_gpu ] && [ $nccl = yes ]; then
 fi
 if command -v compute-sanitizer >/dev/null; then
   for source in "${tests[@]}"; do
-    name=$(basename "$source" .cpp)
+    [[ $source != *+cudnn ]] || continue  # its kernels are not ours
+    name=$(name_of "$source")
     if timeout 150 compute-sanitizer --error-exitcode 9 $out/"$name" > $out/"$name".sanitizer 2>&1; then line="clean   $name"; else line="FAILED  $name (compute-sanitizer)"; failed=1; fi
     echo "$line" | tee -a $out/results.txt
   done
