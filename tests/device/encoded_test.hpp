@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <entrain/comm/threads.hpp>
@@ -71,11 +73,15 @@ struct exchanged {
 };
 
 // Five steps of random gradients, on every rank others.
-template <class T, class Exchange, class C>
+template <class T, class Exchange, class C, class World = comm::threads>
 exchanged exchange_some(int ranks, const C& c, std::size_t bucket_bytes, bool whole_blocks) {
   std::vector<exchanged> found(std::size_t(ranks), exchanged{});
-  comm::run_ranks(ranks, [&](comm::threads& world) {
-    auto& out = found[std::size_t(world.rank())];
+  comm::run_ranks(ranks, [&](comm::threads& host) {
+    auto& out = found[std::size_t(host.rank())];
+    std::conditional_t<std::is_same_v<World, comm::threads>, comm::threads&, World> world = [&]() -> decltype(auto) {
+      if constexpr (std::is_same_v<World, comm::threads>) return (host);
+      else return World(host, 0);
+    }();
     const auto engine = engine::cuda{}.start();
     const parameter_layout layout = some_blocks();
     Exchange exchange(layout, engine, world, c, bucket_bytes, whole_blocks);

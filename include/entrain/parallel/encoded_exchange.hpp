@@ -30,6 +30,9 @@
 // Communications begin in finish(), while the device is still at the backward pass, in the order of the messages; not earlier, since
 // how far the device has got differs between ranks, and other collectives of a step begin before them.
 //
+// A communicator that reaches the device's memory (comm/nccl.hpp) takes encodings of fixed length from there, as soon as a message's
+// blocks are final: no copy, no wait of the host. 16-bit sums are then in the order of that communicator.
+//
 // Memory on the device: wires (routes/encoded.hpp), the kernels' scratch, a residual a parameter; a block in the kept type where the
 // model computes in another. In pinned host memory: the wires.
 
@@ -61,10 +64,12 @@ class encoded_exchange {
       else route_.add_message(b.blocks);
     }
     route_.allocate();
+    if constexpr (route_type::direct) comm.follow(beside_);
     if constexpr (feedback) residual_ = buffer<Kept, space>(layout.size()), rate_.resize(layout.blocks().size());
   }
 
   void begin_step(const compress::context& where) {
+    settle();
     where_ = where;
     where_.ranks = std::uint32_t(comm_.size());
     queue_.reset();
@@ -79,6 +84,7 @@ class encoded_exchange {
     route_.encode(beside_, block, where_, corrected(block, gradient.data()), scratch_);
     if constexpr (feedback) route_.take_out(beside_, block, where_, residual_.data() + layout_[block].offset);
     queue_.ready(block, [&](std::size_t m) {
+      if (route_.is_direct(m)) return route_.launch(m);
       route_.fetch(beside_, m);
       beside_.mark(fetched_[m]);
     });
@@ -91,21 +97,28 @@ class encoded_exchange {
     if (!queue_.started(messages - 1))
       throw usage_error("gradient exchange", "waits for parameter blocks that the model has not reported as ready, such as '" + layout_[queue_.buckets()[messages - 1].blocks.back()].name + "'");
     for (std::size_t m = 0; m < messages; ++m) {
+      if (route_.is_direct(m)) continue;
       wait_for(m);
       route_.begin(m);
     }
     for (int stage = 1; stage < route_type::stages; ++stage)
       for (std::size_t m = 0; m < messages; ++m) route_.advance(m, stage, {});
+    if constexpr (route_type::direct) comm_.hold(beside_);
     const routes::landing<T, Kept> to{gradient.data(), work_.data()};
     for (std::size_t m = 0; m < messages; ++m) {
-      route_.wait(m);
+      if (!route_.is_direct(m)) route_.wait(m);
       route_.add_up(beside_, m, where_, to);
     }
     beside_.mark(returned_);
     engine_.await(returned_);
   }
 
-  void settle() {}  // finish() has waited for all ranks
+  // Waits until everything has arrived: called before the host waits for the device. Errors: communication_error.
+  void settle() {
+    if constexpr (route_type::direct)
+      for (std::size_t m = 0; m < fetched_.size(); ++m)
+        if (route_.is_direct(m)) route_.wait(m);
+  }
 
   void add_to(plan& p, std::uint64_t /*step*/) const {
     for (std::size_t m = 0; m < fetched_.size(); ++m) route_.plan_of(m, p);
@@ -116,7 +129,7 @@ class encoded_exchange {
       const auto& blocks = queue_.buckets()[m].blocks;
       plan sent;
       route_.plan_of(m, sent);
-      out += describe(compression_) + ", encoded on the device, " + std::to_string(blocks.size()) + " blocks from '" + layout_[blocks.front()].name + "':";
+      out += describe(compression_) + ", encoded " + (route_.is_direct(m) ? "and exchanged " : "") + "on the device, " + std::to_string(blocks.size()) + " blocks from '" + layout_[blocks.front()].name + "':";
       for (const auto& p : sent) out += " " + std::string(p.operation) + " of " + (p.at_most ? "at most " : "") + std::to_string(p.count * p.element_bytes) + " bytes;";
       if constexpr (requires { route_.explain(m); }) out += " " + route_.explain(m);
       out += "\n";
@@ -126,6 +139,7 @@ class encoded_exchange {
 
   template <class Sink>
   void save(Sink& sink) {
+    settle();
     save_compression<Compression>(*this, layout_, comm_, sink);
   }
   template <class Source>
@@ -200,7 +214,7 @@ class encoded_exchange {
 
   void wait_for(std::size_t m) {
     while (!fetched_[m].reached()) {
-      for (std::size_t before = 0; before < m; ++before) route_.test(before);
+      for (std::size_t before = 0; before < m; ++before) route_.test(before);  // of those that the device carries, errors
       std::this_thread::yield();
     }
   }

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include <entrain/comm/collectives.hpp>
+#include <entrain/comm/traits.hpp>
 #include <entrain/compress/concepts.hpp>
 #include <entrain/core/memory.hpp>
 #include <entrain/core/placement.hpp>
@@ -30,6 +32,9 @@
 //
 // Bytes over the bus: the encodings of this rank one way, of all ranks the other. Memory on the device: (1 + p) times the wires where
 // they are gathered, one wire where they are summed.
+//
+// A communicator that reaches the device's memory (comm/nccl.hpp) takes encodings of fixed length from there: launch(m) in place of
+// fetch, begin and wait. Nothing crosses the bus, and the host waits for nothing.
 
 namespace entrain::parallel::routes {
 
@@ -61,6 +66,16 @@ auto host_route() {
   else return std::type_identity<gathered<Kept, Communicator, Compressor, Space>>{};
 }
 
+// Encodings of fixed length, for which the communicator has what it takes on the engine's memory.
+template <class Kept, class Engine, class Communicator, class Compressor>
+constexpr bool travels_on_device() {
+  using wire = compress::wire_of<Compressor, Kept>;
+  using space = typename Engine::space;
+  if constexpr (compress::is_variable<Compressor> || !requires(Communicator& c, const Engine& e) { c.follow(e), c.hold(e); }) return false;
+  else if constexpr (Compressor::payload == compress::payload_kind::summable) return comm::native<Communicator, comm::collective::all_reduce, wire, comm::sum, space>;
+  else return comm::native<Communicator, comm::collective::all_gather, wire, comm::no_operation, space>;
+}
+
 template <class Kept, class Engine, class Communicator, class Compressor>
 class encoded : public decltype(host_route<Kept, Communicator, Compressor, typename Engine::staging_space>())::type {
   using base = typename decltype(host_route<Kept, Communicator, Compressor, typename Engine::staging_space>())::type;
@@ -71,6 +86,7 @@ class encoded : public decltype(host_route<Kept, Communicator, Compressor, typen
  public:
   using typename base::wire_type;
   static constexpr bool positional = compress::is_positional<Compressor>, is_sparse = Compressor::payload == compress::payload_kind::sparse;
+  static constexpr bool direct = travels_on_device<Kept, Engine, Communicator, Compressor>();
   static_assert(gathers || !compress::is_variable<Compressor>);
   using base::base;
 
@@ -111,6 +127,21 @@ class encoded : public decltype(host_route<Kept, Communicator, Compressor, typen
     const wire_type* wire = wire_of(block);
     if constexpr (is_sparse) kernels::take_out_entries(queue, wire, static_cast<const std::uint32_t*>(found_of(block)), capacity(block), residual);
     else add_decoded(queue, this->key(where, block, this->comm_.rank()), wire, capacity(block), residual, this->layout_[block].count, Kept(-1));
+  }
+
+  // Whether message m never comes to the host.
+  bool is_direct([[maybe_unused]] std::size_t m) const {
+    if constexpr (direct && is_sparse) return this->own_[m].way == compress::way::gather;
+    else return direct;
+  }
+  void launch(std::size_t m) {
+    if constexpr (direct) {
+      const auto [first, count] = place_[m];
+      const view<wire_type, space> mine(on_device_.data() + first, count);
+      if constexpr (gathers)
+        this->messages_[m].pending = comm::start_all_gather(this->comm_, view<const wire_type, space>(mine), view<wire_type, space>(all_on_device_.data() + first * this->ranks(), count * this->ranks()));
+      else this->messages_[m].pending = comm::start_all_reduce(this->comm_, mine, comm::sum{});
+    }
   }
 
   void fetch(const Engine& queue, std::size_t m) {
@@ -155,6 +186,12 @@ class encoded : public decltype(host_route<Kept, Communicator, Compressor, typen
     if constexpr (compress::is_variable<Compressor>) return std::min(found_here_[entry_place_[block]], std::uint32_t(capacity(block)));
     else return std::uint32_t(capacity(block));
   }
+  // Of block b's encoding on a rank.
+  template <class Message>
+  std::size_t length(const Message& at, std::size_t rank, std::size_t b) const {
+    if constexpr (compress::is_variable<Compressor>) return at.lengths[rank * at.blocks.size() + b];
+    else return capacity(at.blocks[b]);
+  }
   void add_decoded(const Engine& queue, const compress::context& key, const wire_type* wire, std::size_t filled, Kept* values, std::size_t count, Kept scale) const {
     if (filled > 0) kernels::add_decoded(queue, kernels::bare(this->compressor_), key, wire, filled, values, count, scale);
   }
@@ -165,7 +202,7 @@ class encoded : public decltype(host_route<Kept, Communicator, Compressor, typen
 
   template <class T>
   void add_up_stretch(const Engine& queue, std::size_t m, const compress::context& where, const landing<T, Kept>& to) {
-    send(queue, m);
+    if (!is_direct(m)) send(queue, m);
     const auto& range = this->messages_[m].range;
     for (const std::size_t i : range.blocks) {
       const std::size_t from = std::max(range.begin, this->layout_[i].offset), end = std::min(range.end, this->layout_[i].offset + this->layout_[i].count);
@@ -176,7 +213,7 @@ class encoded : public decltype(host_route<Kept, Communicator, Compressor, typen
   }
   template <class T>
   void add_up_summed(const Engine& queue, std::size_t m, const compress::context& where, const landing<T, Kept>& to) {
-    send(queue, m);
+    if (!is_direct(m)) send(queue, m);
     for (const std::size_t i : this->messages_[m].blocks) {
       const auto& b = this->layout_[i];
       add_decoded(queue, this->key(where, i, 0), wire_of(i), capacity(i), to.open(queue, b.offset, b.count), b.count, Kept(1));
@@ -190,14 +227,14 @@ class encoded : public decltype(host_route<Kept, Communicator, Compressor, typen
     std::size_t all = 0;
     for (std::size_t r = 0; r < this->ranks(); ++r) {
       next_[r] = first + all;
-      for (std::size_t b = 0; b < blocks; ++b) all += at.lengths[r * blocks + b];
+      for (std::size_t b = 0; b < blocks; ++b) all += length(at, r, b);
     }
-    queue.copy(static_cast<const wire_type*>(this->gathered_.data() + first), all_on_device_.data() + first, all);
+    if (!is_direct(m)) queue.copy(static_cast<const wire_type*>(this->gathered_.data() + first), all_on_device_.data() + first, all);
     for (std::size_t b = 0; b < blocks; ++b) {
       const auto& block = this->layout_[at.blocks[b]];
       Kept* const sum = to.open(queue, block.offset, block.count);
       for (std::size_t r = 0; r < this->ranks(); ++r) {
-        const std::size_t filled = at.lengths[r * blocks + b];
+        const std::size_t filled = length(at, r, b);
         add_decoded(queue, this->key(where, at.blocks[b], int(r)), all_on_device_.data() + next_[r], filled, sum, block.count, Kept(1));
         next_[r] += filled;
       }
