@@ -6,7 +6,8 @@
 # ($ENTRAIN_PEER_PYTHON, else python3). Needs nvcc and a GPU; within 10 minutes on 16 cores: what no time is left for says so.
 #
 #   tests/gpu.sh              all of that
-#   tests/gpu.sh --compile [TEST...]   compiles and links only (all, or those tests), for sm_80 and sm_90: what needs no GPU
+#   tests/gpu.sh --compile [TEST...]   compiles and links only (all, or those tests), for sm_80 and sm_90: what needs no GPU. In both forms
+#                             ENTRAIN_CUDA_ARCHS="80 90" names other architectures; a run takes the card's own where it is not set.
 #   tests/gpu.sh --pack       (with apt) unpacks Catch2 into .gpu, for a machine that has neither it nor apt; with pip also the headers of
 #                             cuDNN's front end. Where they and cuDNN are found ($CUDNN_FRONTEND_ROOT names another folder that has
 #                             include/cudnn_frontend.h), attention is tested a second time through cuDNN, and the benchmarks use it.
@@ -19,7 +20,7 @@ mode=run only=()
 case ${1:-} in
   --compile) mode=compile only=("${@:2}") ;;
   --pack) mode=pack ;;
-  -h | --help) sed -n '4,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -h | --help) sed -n '4,18s/^# \{0,1\}//p' "$0"; exit 0 ;;
   '') ;;
   *) echo "tests/gpu.sh takes --compile or --pack, not '$1'" >&2; exit 2 ;;
 esac
@@ -46,11 +47,16 @@ if [ -z "$found" ]; then echo "no Catch2: install it, or run tests/gpu.sh --pack
 catch=()
 [ $found = /usr/include ] || catch=(-isystem $found)
 
-if [ $mode = compile ]; then
-  targets=(-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90)
-else
-  targets=(-arch=native)
-fi
+archs=${ENTRAIN_CUDA_ARCHS:-}
+[ $mode = run ] || archs=${archs:-80 90}
+targets=()
+for arch in $archs; do
+  case $arch in
+    [0-9][0-9]*) targets+=(-gencode "arch=compute_$arch,code=sm_$arch") ;;
+    *) echo "ENTRAIN_CUDA_ARCHS takes architectures such as \"80 90\", not '$arch'" >&2; exit 2 ;;
+  esac
+done
+[ ${#targets[@]} -gt 0 ] || targets=(-arch=native)
 out=build/gpu
 mkdir -p $out
 jobs=${ENTRAIN_JOBS:-$(nproc)}
