@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -69,6 +70,7 @@ struct exchanged {
   std::vector<std::vector<double>> sums;  // of every step
   std::string explained;
   std::uint64_t planned = 0, counted = 0, allocated = 0;
+  bool on_device = false;  // so the plan says of all its parts
   bool operator==(const exchanged& other) const { return sums == other.sums && planned == other.planned && counted == other.counted; }
 };
 
@@ -111,6 +113,7 @@ exchanged exchange_some(int ranks, const C& c, std::size_t bucket_bytes, bool wh
     parallel::plan plan;
     exchange.add_to(plan, 0);
     out.planned = steps * parallel::bytes_sent(plan), out.explained = exchange.explain(0);
+    out.on_device = std::all_of(plan.begin(), plan.end(), [](const parallel::planned& each) { return each.on_device; });
   });
   for (const auto& other : found)
     if (!(other.sums == found[0].sums)) throw communication_error("test", "ranks differ", "the same sums", "others");

@@ -44,6 +44,7 @@ void check(int ranks, const C& c, bool direct, bool same_bits = true) {
   if (same_bits) CHECK(found == expected);
   for (std::size_t step = 0; step < test::steps; ++step) CHECK(test::distance(found.sums[step], expected.sums[step]) <= 2e-2);
   CHECK(found.allocated == 0);
+  CHECK(found.on_device == direct);
   for (const auto& line : lines_of(found.explained))
     if (!line.empty()) CHECK((line.find("encoded and exchanged on the device") != std::string::npos) == direct);
 }

@@ -121,7 +121,11 @@ class encoded_exchange {
   }
 
   void add_to(plan& p, std::uint64_t /*step*/) const {
-    for (std::size_t m = 0; m < fetched_.size(); ++m) route_.plan_of(m, p);
+    for (std::size_t m = 0; m < fetched_.size(); ++m) {
+      const std::size_t first = p.size();
+      route_.plan_of(m, p);
+      for (std::size_t i = first; i < p.size(); ++i) p[i].on_device = route_.is_direct(m);
+    }
   }
   std::string explain(std::uint64_t /*step*/) const {
     std::string out;
