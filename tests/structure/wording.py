@@ -9,7 +9,8 @@ A file in tests/structure/wording/ holds code that compiles, and sections that m
     #endif
 
 Each section is compiled by itself (-DCASE_two_optimizers) and must fail with every expected sentence in the output; line breaks
-and runs of blanks do not count. The file without any section must compile. Several `// expect:` lines are several sentences.
+and runs of blanks do not count. The file without any section must compile. Several `// expect:` lines are several sentences. A file
+that says `// emulated: ...` in its second line is given CUDA's emulation (tests/device/emulated), except with nvcc.
 """
 
 import pathlib
@@ -31,6 +32,8 @@ def compile_case(compiler, text, case):
     mode = {True: ["-cuda", "-o", "/dev/null"], False: ["-fsyntax-only", "-fmessage-length=0", "-fno-diagnostics-show-caret"]}[compiler.nvcc]
     if "clang" in compiler.path:
         mode = ["-fsyntax-only", "-fmessage-length=0", "-fno-caret-diagnostics"]
+    if text.split("\n")[1].startswith("// emulated:") and not compiler.nvcc:
+        mode = mode + ["-I", str(ROOT / "tests/device/emulated")]
     return compiler.run(mode + ["-I", str(ROOT)] + (["-D" + case] if case else []), text, [name for _, name in INCLUDE_LINE.findall(text)])
 
 
