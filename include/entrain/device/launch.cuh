@@ -12,6 +12,10 @@
 //
 //   device::launch(queue, kernel<T>, {blocks, threads, shared_bytes}, arguments...)
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#error "entrain's kernels need compute capability 8.0 or more: set CMAKE_CUDA_ARCHITECTURES to 80;90 or to native, or pass -arch=native to nvcc"
+#endif
+
 namespace entrain::device {
 
 struct shape {
