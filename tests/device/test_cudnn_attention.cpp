@@ -164,6 +164,21 @@ TEST_CASE("a shape's plan is built once, and then nothing is allocated", "[devic
   CHECK(cudnn().handles == 0);
 }
 
+TEST_CASE("cuDNN's passes are captured and run again", "[device]") {
+  const fresh_counts none;
+  const causal_attention op{2, 33, 2, 16};
+  const auto queue = engine::cuda{}.start();
+  passes<bfloat16> p(op, queue);
+  p.go();  // builds the plans
+  engine::cuda_graph graph;
+  queue.capture(graph, [&] { p.go(); });
+  CHECK((cudnn().forward_runs == 1 && cudnn().backward_runs == 1));
+  p.qkv_values = test::normal_values<bfloat16>(p.qkv_values.size(), 3), p.qkv.set(p.qkv_values);
+  queue.launch(graph), queue.wait();
+  CHECK((cudnn().forward_runs == 2 && cudnn().backward_runs == 2));
+  CHECK(p.distance() < 1e-2);
+}
+
 TEST_CASE("what cuDNN refuses runs on our kernels, and can be seen", "[device]") {
   const fresh_counts none;
   const causal_attention op{1, 33, 2, 64};
