@@ -12,6 +12,7 @@
 
 #include <entrain/core/dtype.hpp>
 #include <entrain/device/nn/activation.cuh>
+#include <entrain/device/nn/affine_endings.cuh>
 #include <entrain/device/nn/attention.cuh>
 #include <entrain/device/nn/column_sum.cuh>
 #include <entrain/device/nn/embedding.cuh>
@@ -77,6 +78,31 @@ void measure_product(card& c, const std::string& name, std::size_t rows, std::si
 
 std::size_t padded(std::size_t vocabulary) { return (vocabulary + 127) / 128 * 128; }
 
+// A linear layer with its neighbours in the products (device/nn/affine_endings.cuh), against one after the other: what is above 1 pays.
+void measure_joined(card& c, std::size_t rows, std::size_t width) {
+  const std::size_t wide = 4 * width;
+  const auto x = c.random<T>(rows * width), up = c.random<T>(width * wide, 0.02), down = c.random<T>(wide * width, 0.02), bias = c.random<T>(wide), dy = c.random<T>(rows * width);
+  auto kept = c.random<T>(rows * wide), out = c.random<T>(rows * wide), dweight = c.random<T>(width * wide), dbias = c.random<T>(wide);
+  const auto& queue = c.queue();
+  const nn::ops::activation gelu{nn::ops::activation_kind::gelu, rows * wide};
+  const auto ratio = [&](const char* name, auto&& apart, auto&& joined) {
+    const double slow = c.in_turns(1, [&](int) { apart(); }).seconds, fast = c.in_turns(1, [&](int) { joined(); }).seconds;
+    std::printf("ratio joined_%s %.3g\n", name, slow / fast);
+  };
+  ratio("gelu", [&] {
+    run(queue, nn::ops::affine{rows, width, wide}, constant(x), constant(up), constant(bias), kept.data());
+    forward(queue, gelu, constant(kept), out.data());
+  }, [&] { run(queue, nn::ops::affine_gelu{rows, width, wide}, constant(x), constant(up), constant(bias), kept.data(), out.data()); });
+  ratio("gelu_slope", [&] {
+    run(queue, nn::ops::gemm{false, true, rows, wide, width, width, width, wide, 1, 0}, constant(dy), constant(down), out.data());
+    backward(queue, gelu, constant(kept), constant(out), out.data());
+  }, [&] { run(queue, nn::ops::affine_gelu_slope{rows, wide, width}, constant(dy), constant(down), constant(kept), out.data()); });
+  ratio("bias_gradient", [&] {
+    run(queue, nn::ops::gemm{true, false, width, wide, rows, width, wide, wide, 1, 0}, constant(x), constant(out), dweight.data());
+    run(queue, nn::ops::column_sum{rows, wide, false}, constant(out), dbias.data());
+  }, [&] { run(queue, nn::ops::affine_gradient{rows, width, wide, false}, constant(x), constant(out), dweight.data(), dbias.data()); });
+}
+
 void measure_products(card& c, const sizes& s) {
   const std::size_t rows = s.rows(), w = s.width();
   measure_product(c, "product_attention_in", rows, w, 3 * w, false);
@@ -85,6 +111,7 @@ void measure_products(card& c, const sizes& s) {
   measure_product(c, "product_mlp_out", rows, 4 * w, w, false);
   measure_product(c, "product_logits", rows, w, s.vocabulary, true);
   measure_product(c, "product_logits_padded", rows, w, padded(s.vocabulary), true);
+  measure_joined(c, rows, w);
 }
 
 void measure_layer_norm(card& c, const sizes& s) {
