@@ -29,7 +29,7 @@ def squeeze(text):
 
 
 def compile_case(compiler, text, case):
-    mode = {True: ["-cuda", "-o", "/dev/null"], False: ["-fsyntax-only", "-fmessage-length=0", "-fno-diagnostics-show-caret"]}[compiler.nvcc]
+    mode = {True: ["-cuda", "-arch=sm_80", "-o", "/dev/null"], False: ["-fsyntax-only", "-fmessage-length=0", "-fno-diagnostics-show-caret"]}[compiler.nvcc]
     if "clang" in compiler.path:
         mode = ["-fsyntax-only", "-fmessage-length=0", "-fno-caret-diagnostics"]
     if text.split("\n")[1].startswith("// emulated:") and not compiler.nvcc:
