@@ -14,7 +14,7 @@
 //   graph.launch(stream);
 //
 // A second capture() replaces what the graph does: in place where the driver can (the same operations with other arguments: a few us),
-// else by a new one. An exception in the function ends the capture and leaves the graph as it was.
+// else by a new one. CUDA 12 or newer. An exception in the function ends the capture and leaves the graph as it was.
 
 namespace entrain::engine {
 
@@ -38,11 +38,9 @@ class cuda_graph {
     work();
     const captured what(under_way.end());
     if (!empty() && update(what.graph)) return;
-    cudaGraphExec_t made = nullptr;
-    cuda_check(cudaGraphInstantiate(&made, what.graph, 0), "cudaGraphInstantiate");
     if (!empty()) cuda_check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");  // what is destroyed may be running
     destroy();
-    ready_ = made;
+    cuda_check(cudaGraphInstantiate(&ready_, what.graph, 0), "cudaGraphInstantiate");
   }
 
   void launch(cudaStream_t stream) const { cuda_check(cudaGraphLaunch(ready_, stream), "cudaGraphLaunch"); }
