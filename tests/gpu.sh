@@ -168,5 +168,6 @@ for source in "${benches[@]}"; do
   [ $name = nccl_one_gpu ] || bench "$name" 120 $out/"$name"
 done
 bench "top_k against PyTorch" 60 bench/device/top_k.sh
+bench "steps as graphs" 30 $out/gpt2 --graph
 bench "gpt2 against PyTorch" 110 bench/device/gpt2.sh --budget 85
 exit $failed

@@ -28,6 +28,7 @@
 //   gpt2 [--vocabulary N] [--rounds N] [BATCH...]   sequences of 1024 tokens, 32, 64, 128 at a time unless said
 //   gpt2 --serve [--vocabulary N]                   takes turns with another program: lines "<batch> <steps>" in, "seconds <a step>" out,
 //                                                   before the first also "losses ..."; "quit" ends it
+//   gpt2 --graph                                    a small model, whose kernels are shorter than their launches, with and without a graph
 //   gpt2 --check                                    a tiny model: shows that it runs and learns, times mean nothing
 //
 // The vocabulary is 50304, 50257 padded to a multiple of 128, as is usual for speed. The tokens are always the same, so that the loss must
@@ -166,10 +167,26 @@ int serve(Trainer& run, const setting& s) {
   return 0;
 }
 
+// The passes of a step as one graph against a launch a kernel, in turns: ratio graph_small_gpt.
+int with_and_without_graph(const setting& s) {
+  comm::self world;
+  const auto made = [&](bool graph) { return trainer{s.model, optim::adamw{.learning_rate = 6e-4}, world, engine::cuda{.graph = graph}, precision::bf16_mixed{}}; };
+  auto plain = made(false), replayed = made(true);
+  token_batch batch;
+  fill(batch, 12, s.model);
+  (void)seconds_of_steps(plain, batch, 3), (void)seconds_of_steps(replayed, batch, 3);
+  std::vector<double> apart, together;
+  for (int round = 0; round < s.rounds; ++round) apart.push_back(seconds_of_steps(plain, batch, s.steps_a_round)), together.push_back(seconds_of_steps(replayed, batch, s.steps_a_round));
+  print_value("small_gpt_step_us", median(apart) * 1e6);
+  print_value("small_gpt_graph_step_us", median(together) * 1e6);
+  std::printf("ratio graph_small_gpt %.3g\n", median(apart) / median(together));
+  return 0;
+}
+
 }  // namespace
 
 int main(int arguments, char** given) try {
-  bool checks = false, serves = false;
+  bool checks = false, serves = false, graph = false;
   int rounds = 0;
   std::size_t vocabulary = 50304;
   std::vector<std::size_t> batches;
@@ -177,14 +194,17 @@ int main(int arguments, char** given) try {
     const auto is = [&](const char* name, int more) { return std::strcmp(given[i], name) == 0 && i + more < arguments; };
     if (is("--check", 0)) checks = true;
     else if (is("--serve", 0)) serves = true;
+    else if (is("--graph", 0)) graph = true;
     else if (is("--vocabulary", 1)) vocabulary = std::size_t(std::atoll(given[++i]));
     else if (is("--rounds", 1)) rounds = std::atoi(given[++i]);
     else if (std::atoi(given[i]) > 0) batches.push_back(std::size_t(std::atoi(given[i])));
-    else return std::fprintf(stderr, "gpt2 takes --check, --serve, --vocabulary N, --rounds N and batch sizes, not '%s'\n", given[i]), 2;
+    else return std::fprintf(stderr, "gpt2 takes --check, --serve, --graph, --vocabulary N, --rounds N and batch sizes, not '%s'\n", given[i]), 2;
   }
   setting s = checks ? tiny() : setting{};
   if (!checks) s.model.vocabulary = vocabulary;
+  if (graph && !checks) s.model = {.layers = 6, .heads = 6, .width = 384, .context = 256, .vocabulary = 128}, s.steps_a_round = 50;
   if (rounds > 0) s.rounds = rounds;
+  if (graph) return with_and_without_graph(s);
   if (batches.empty()) batches = checks ? std::vector<std::size_t>{2, 3} : std::vector<std::size_t>{32, 64, 128};
   std::sort(batches.begin(), batches.end());  // memory only grows
   comm::self world;

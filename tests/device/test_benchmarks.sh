@@ -24,6 +24,7 @@ grep -q '^losses ' "$folder/gpt2.txt"
 timeout 30 "$folder/nccl_one_gpu" 2 > "$folder/nccl_one_gpu.txt"
 [ "$(grep -c '^answer: . ranks of comm::nccl on one GPU with distinct NCCL_HOSTID: no$' "$folder/nccl_one_gpu.txt")" = 2 ]
 
+"$folder/gpt2" --check --graph | grep -q '^ratio graph_small_gpt '
 if printf 'no such thing\n' | "$folder/compress" --check --serve > /dev/null 2>&1; then echo "an unknown compressor was measured"; exit 1; fi
 python=${ENTRAIN_PEER_PYTHON:-}
 if [ -n "$python" ] && "$python" -c 'import torch' 2>/dev/null; then
