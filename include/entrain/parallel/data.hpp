@@ -12,6 +12,7 @@
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/device_replica.hpp>
 #include <entrain/parallel/local_steps.hpp>
+#include <entrain/parallel/offloaded.hpp>
 #include <entrain/parallel/synchronous.hpp>
 
 // Data parallelism: every rank computes on its part of the batch, gradients are summed over all ranks, and every rank
@@ -34,10 +35,8 @@ struct data {
 
   template <class Setup>
   static constexpr bool check() {
-    static_assert(!nn::on_host<typename Setup::model> || std::same_as<typename Setup::value_type, typename Setup::kept_type>,
-                  "mixed precision needs an engine that has it: pass engine::cuda{}, or precision::fp32 on the host");
-    if constexpr (optim::owns_communication<typename Setup::optimizer>) return check_local_steps<Setup>();
-    else return true;
+    if constexpr (optim::owns_communication<typename Setup::optimizer>) return check_local_steps<Setup>() && check_precision<Setup>();
+    else return check_precision<Setup>();
   }
 
   template <class Setup>
@@ -49,7 +48,7 @@ struct data {
   };
 
   template <class Setup>
-    requires(!nn::on_host<typename Setup::model>)
+    requires(updates_on_device<Setup>())
   struct replica<Setup> : device_replica<Setup> {
     replica(const data& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm, const typename Setup::compressor& compressor)
         : device_replica<Setup>(p.accumulate, p.bucket_bytes, model, optimizer, comm, compressor) {}
@@ -60,6 +59,23 @@ struct data {
   struct replica<Setup> : local_steps_replica<Setup> {
     replica(const data& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm, const typename Setup::compressor& compressor)
         : local_steps_replica<Setup>(p.accumulate, p.bucket_bytes, model, optimizer, comm, compressor) {}
+  };
+
+  // On a device: its passes, and the steps on the host (parallel/offloaded.hpp). So are those of optimizers for which it has no kernels.
+  template <class Setup>
+    requires(!nn::on_host<typename Setup::model> && optim::owns_communication<typename Setup::optimizer>)
+  struct replica<Setup> : offloaded_base<Setup>, local_steps_replica<offloaded_setup<Setup>> {
+    replica(const data& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm, const typename Setup::compressor& compressor)
+        : offloaded_base<Setup>(model), local_steps_replica<offloaded_setup<Setup>>(p.accumulate, p.bucket_bytes, this->offloaded, optimizer, comm, compressor) {}
+  };
+
+  template <class Setup>
+    requires(!nn::on_host<typename Setup::model> && !optim::owns_communication<typename Setup::optimizer> && !updates_on_device<Setup>())
+  struct replica<Setup> : offloaded_base<Setup>, synchronous_replica<offloaded_setup<Setup>, replicated> {
+    replica(const data& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm, const typename Setup::compressor& compressor)
+        : offloaded_base<Setup>(model), synchronous_replica<offloaded_setup<Setup>, replicated>(p.accumulate, this->offloaded, optimizer, comm, [&](const parameter_layout& layout) {
+            return exchange_of<offloaded_setup<Setup>, replicated>(layout, comm, compressor, p.bucket_bytes, !Setup::optimizer::elementwise);
+          }) {}
   };
 
   std::string describe() const { return describe_members("data", "bucket_bytes", bucket_bytes, "accumulate", accumulate); }

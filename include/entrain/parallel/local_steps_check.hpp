@@ -8,6 +8,7 @@
 #include <entrain/compress/choices.hpp>
 #include <entrain/nn/concepts.hpp>
 #include <entrain/optim/concepts.hpp>
+#include <entrain/parallel/offloaded.hpp>
 
 // What goes with an optimizer that owns its communication (parallel/local_steps.hpp), and a sentence for what does not.
 
@@ -21,22 +22,13 @@ constexpr bool takes_moves() {
   }(std::type_identity<compress::leaves_of<Compression>>{});
 }
 
-// Parameters are kept in the format that the model computes in.
-template <class Setup>
-constexpr bool keeps_what_it_computes_in() {
-  if constexpr (requires { typename Setup::kept_type; }) return std::same_as<typename Setup::kept_type, typename Setup::value_type>;
-  else return true;
-}
-
 template <class Setup>
 constexpr bool check_local_steps() {
-  static_assert(takes_moves<typename Setup::compressor, typename Setup::value_type>(),
+  static_assert(takes_moves<typename Setup::compressor, typename kept_type_of<Setup>::type>(),
                 "an optimizer that owns its communication sends what ranks have moved, of which the sum must arrive: use compress::two_phase{compress::sign{}} or another compressor "
                 "without momentum that sends every block and no mere direction");
   static_assert(!optim::may_clip<typename Setup::optimizer>,
                 "an optimizer that owns its communication does not know the norm of the gradient over all ranks in most of its steps: use it without optim::clipped");
-  static_assert(nn::on_host<typename Setup::model>, "an optimizer that owns its communication takes its steps in host memory: use it with engine::host");
-  static_assert(keeps_what_it_computes_in<Setup>(), "an optimizer that owns its communication keeps parameters in the format that the model computes in: use precision::fp32 or precision::fp64");
   return true;
 }
 

@@ -9,6 +9,7 @@
 #include <entrain/nn/concepts.hpp>
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/fixed_exchange.hpp>
+#include <entrain/parallel/offloaded.hpp>
 #include <entrain/parallel/synchronous.hpp>
 
 // Data parallelism with the same bits on every number of ranks: the batch is cut into `shards` parts whatever the number of ranks,
@@ -30,11 +31,10 @@ struct reproducible {
 
   template <class Setup>
   static constexpr bool check() {
-    static_assert(nn::on_host<typename Setup::model>, "parallel::reproducible has no form for engine::cuda yet: use parallel::data there, or engine::host");
     static_assert(compress::is_identity<typename Setup::compressor>,
                   "parallel::reproducible cannot take a compressor, which encodes what a rank has and so depends on the number of ranks: "
                   "use compress::none here, or keep the compressor and use parallel::data");
-    return true;
+    return check_precision<Setup>();
   }
 
   template <class Setup>
@@ -43,6 +43,19 @@ struct reproducible {
     replica(const reproducible& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm, const typename Setup::compressor&)
         : synchronous_replica<Setup, replicated, exchange_type>(1, model, optimizer, comm,
                                                                [&](const parameter_layout& layout) { return exchange_type(layout, comm, p.bucket_bytes, p.shards); }) {}
+  };
+
+  // On a device: its passes, and sums and optimizer on the host (parallel/offloaded.hpp).
+  template <class Setup>
+    requires(!nn::on_host<typename Setup::model>)
+  struct replica<Setup> : offloaded_base<Setup>,
+                          synchronous_replica<offloaded_setup<Setup>, replicated, fixed_exchange<typename Setup::kept_type, typename Setup::communicator>> {
+    using exchange_type = fixed_exchange<typename Setup::kept_type, typename Setup::communicator>;
+    replica(const reproducible& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm, const typename Setup::compressor&)
+        : offloaded_base<Setup>(model),
+          synchronous_replica<offloaded_setup<Setup>, replicated, exchange_type>(1, this->offloaded, optimizer, comm, [&](const parameter_layout& layout) {
+            return exchange_type(layout, comm, p.bucket_bytes, p.shards);
+          }) {}
   };
 
   std::string describe() const { return describe_members("reproducible", "bucket_bytes", bucket_bytes, "shards", shards); }

@@ -9,6 +9,7 @@
 #include <entrain/core/placement.hpp>
 #include <entrain/nn/concepts.hpp>
 #include <entrain/parallel/concepts.hpp>
+#include <entrain/parallel/offloaded.hpp>
 #include <entrain/parallel/synchronous.hpp>
 
 // Sharded optimizer state (ZeRO stage 1: Rajbhandari et al., SC 2020): data parallelism in which every rank keeps 1/p of
@@ -31,11 +32,10 @@ struct sharded {
 
   template <class Setup>
   static constexpr bool check() {
-    static_assert(nn::on_host<typename Setup::model>, "parallel::sharded has no form for engine::cuda yet: use parallel::data there, or engine::host");
     static_assert(Setup::optimizer::elementwise,
                   "parallel::sharded cuts the optimizer state at any element and needs an optimizer with 'elementwise = true': "
                   "use optim::sgd or optim::adamw here, or keep the optimizer and use parallel::data");
-    return true;
+    return check_precision<Setup>();
   }
 
   template <class Setup>
@@ -44,6 +44,18 @@ struct sharded {
             const typename Setup::compressor& compressor)
         : synchronous_replica<Setup, entrain::sharded>(p.accumulate, model, optimizer, comm, [&](const parameter_layout& layout) {
             return exchange_of<Setup, entrain::sharded>(layout, comm, compressor, p.bucket_bytes);
+          }) {}
+  };
+
+  // On a device: its passes, and exchange and optimizer on the host (parallel/offloaded.hpp).
+  template <class Setup>
+    requires(!nn::on_host<typename Setup::model>)
+  struct replica<Setup> : offloaded_base<Setup>, synchronous_replica<offloaded_setup<Setup>, entrain::sharded> {
+    replica(const sharded& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm,
+            const typename Setup::compressor& compressor)
+        : offloaded_base<Setup>(model),
+          synchronous_replica<offloaded_setup<Setup>, entrain::sharded>(p.accumulate, this->offloaded, optimizer, comm, [&](const parameter_layout& layout) {
+            return exchange_of<offloaded_setup<Setup>, entrain::sharded>(layout, comm, compressor, p.bucket_bytes);
           }) {}
   };
 

@@ -34,22 +34,17 @@ void meet() { en::trainer run{model, en::optim::sgd{}, en::engine::cuda{}}; }
 void meet() { en::trainer run{model, en::optim::sgd{}, en::engine::cuda{}, en::precision::fp16_mixed{}, en::compress::error_feedback{en::compress::top_k{}}}; }
 #endif
 
-#if defined(CASE_sharded)
-// expect: parallel::sharded has no form for engine::cuda yet: use parallel::data there, or engine::host
-void meet() { en::trainer run{model, en::optim::adamw{}, en::engine::cuda{}, en::parallel::sharded{}}; }
-#endif
-
 #if defined(CASE_pipeline)
 // expect: parallel::pipeline has no form for engine::cuda yet: use parallel::data there, or engine::host
 void meet() { en::trainer run{model, en::optim::sgd{}, en::engine::cuda{}, en::parallel::pipeline<>{}}; }
 #endif
 
-#if defined(CASE_reproducible)
-// expect: parallel::reproducible has no form for engine::cuda yet: use parallel::data there, or engine::host
-void meet() { en::trainer run{model, en::optim::sgd{}, en::engine::cuda{}, en::parallel::reproducible{}}; }
+#if defined(CASE_fp16_on_the_host)
+// expect: precision::fp16_mixed needs parallel::data and an optimizer that runs on the device: use precision::bf16_mixed
+void meet() { en::trainer run{model, en::optim::adamw{}, en::engine::cuda{}, en::precision::fp16_mixed{}, en::parallel::sharded{}}; }
 #endif
 
-#if defined(CASE_optimizer_that_communicates)
-// expect: an optimizer that owns its communication takes its steps in host memory: use it with engine::host
-void meet() { en::trainer run{model, en::optim::zero_one_adam{}, en::engine::cuda{}}; }
+#if defined(CASE_mixed_on_the_host)
+// expect: mixed precision needs an engine that has it: pass engine::cuda{}, or precision::fp32 on the host
+void meet() { en::trainer run{model, en::optim::adamw{}, en::engine::host{}, en::precision::bf16_mixed{}, en::parallel::sharded{}}; }
 #endif
