@@ -39,7 +39,9 @@ double sum_of_squares(const cuda_queue& queue, const device::update_table& table
 
 // Whether there are kernels for an optimizer, as a type: parallel/data.hpp gives the update of others to the host.
 template <class Optimizer>
-std::bool_constant<requires(const Optimizer& o, const optim::update_context& c, void (*use)(int)) { device::with_rule<float>(o, c, use); }> has_update(const cuda_queue&, const Optimizer&);
+struct has_kernels : std::bool_constant<requires(const Optimizer& o, const optim::update_context& c, void (*use)(int)) { device::with_rule<float>(o, c, use); }> {};
+template <class Optimizer>
+has_kernels<Optimizer> has_update(const cuda_queue&, const Optimizer&);
 
 template <class Optimizer, class Arrays>
 void apply_update(const cuda_queue& queue, const Optimizer& optimizer, const optim::update_context& context, const device::update_table& table, const Arrays& arrays) {
