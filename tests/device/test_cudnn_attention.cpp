@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// entrain-test: emulated
+// entrain-test: emulated, slow
 #define ENTRAIN_CUDNN 1
 #include "../catch.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// entrain-test: emulated, because its ranks are threads that share one device
+// entrain-test: emulated, because its ranks are threads that share one device, slow
 #include "../catch.hpp"
 
 #include <chrono>
