@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include <entrain/core/layout.hpp>
@@ -53,6 +54,18 @@ std::vector<bucket> cut_by_block(const parameter_layout& layout, std::size_t ele
     together += layout[i].count;
   }
   return out;
+}
+
+// For gradients that are summed where they lie: none on one rank; no bucket ends within a block where an optimizer needs all of it.
+template <class T>
+std::vector<bucket> cut_for_sums(const parameter_layout& layout, int ranks, std::size_t bucket_bytes, bool whole_blocks) {
+  if (ranks == 1) return {};
+  const std::size_t each = std::max<std::size_t>(1, bucket_bytes / sizeof(T));
+  return whole_blocks ? cut_by_block(layout, each, [](std::size_t) { return true; }) : cut_by_range(layout, each, parameter_layout::alignment);
+}
+// A bucket's elements; its end may reach past the last parameter.
+inline std::pair<std::size_t, std::size_t> range_within(const parameter_layout& layout, const bucket& b) {
+  return {b.begin, std::min(b.end, layout.size())};
 }
 
 // Counts down the blocks of each bucket and starts buckets in order.

@@ -46,7 +46,8 @@ class device_exchange {
  public:
   template <class Compression>
   device_exchange(const parameter_layout& layout, const Engine& engine, Communicator& comm, const Compression&, std::size_t bucket_bytes, bool whole_blocks)
-      : layout_(layout), engine_(engine), comm_(comm), queue_(layout, cut(layout, comm, bucket_bytes, whole_blocks)), under_way_(queue_.buckets().size()) {
+      : layout_(layout), engine_(engine), comm_(comm),
+        queue_(layout, cut_for_sums<T>(layout, comm.size(), bucket_bytes, whole_blocks)), under_way_(queue_.buckets().size()) {
     comm.follow(engine);
   }
 
@@ -96,16 +97,7 @@ class device_exchange {
   void load(Source&) {}
 
  private:
-  static std::vector<bucket> cut(const parameter_layout& layout, const Communicator& comm, std::size_t bucket_bytes, bool whole_blocks) {
-    if (comm.size() == 1) return {};
-    const std::size_t each = std::max<std::size_t>(1, bucket_bytes / sizeof(T));
-    return whole_blocks ? cut_by_block(layout, each, [](std::size_t) { return true; }) : cut_by_range(layout, each, parameter_layout::alignment);
-  }
-  // A bucket may reach past the last parameter.
-  std::pair<std::size_t, std::size_t> range(std::size_t b) const {
-    const auto& it = queue_.buckets()[b];
-    return {it.begin, std::min(it.end, layout_.size())};
-  }
+  std::pair<std::size_t, std::size_t> range(std::size_t b) const { return range_within(layout_, queue_.buckets()[b]); }
 
   const parameter_layout& layout_;
   Engine engine_;

@@ -60,7 +60,8 @@ class direct_exchange {
   // All ranks make one at the same time.
   template <class Compression>
   direct_exchange(const parameter_layout& layout, const Engine& engine, Communicator& comm, const Compression&, std::size_t bucket_bytes, bool whole_blocks)
-      : layout_(layout), engine_(engine), comm_(comm), own_(comm.split(0, comm.rank())), queue_(layout, cut(layout, comm, bucket_bytes, whole_blocks)) {
+      : layout_(layout), engine_(engine), comm_(comm),
+        own_(comm.split(0, comm.rank())), queue_(layout, cut_for_sums<T>(layout, comm.size(), bucket_bytes, whole_blocks)) {
     sums_.reserve(queue_.buckets().size());
     for (std::size_t b = 0; b < queue_.buckets().size(); ++b)
       sums_.emplace_back(comm::algorithms::ring_all_reduce, own_, engine_.beside(), range(b).second - range(b).first, int(b % most_tags));
@@ -118,16 +119,7 @@ class direct_exchange {
  private:
   static constexpr std::size_t most_tags = 1 << 14;  // buckets start in order, so that those that share one are far apart
 
-  static std::vector<bucket> cut(const parameter_layout& layout, const Communicator& comm, std::size_t bucket_bytes, bool whole_blocks) {
-    if (comm.size() == 1) return {};
-    const std::size_t each = std::max<std::size_t>(1, bucket_bytes / sizeof(T));
-    return whole_blocks ? cut_by_block(layout, each, [](std::size_t) { return true; }) : cut_by_range(layout, each, parameter_layout::alignment);
-  }
-  // A bucket may reach past the last parameter.
-  std::pair<std::size_t, std::size_t> range(std::size_t b) const {
-    const auto& it = queue_.buckets()[b];
-    return {it.begin, std::min(it.end, layout_.size())};
-  }
+  std::pair<std::size_t, std::size_t> range(std::size_t b) const { return range_within(layout_, queue_.buckets()[b]); }
   // Pushes on what is under way; true when nothing is.
   bool progress() {
     bool done = true;
