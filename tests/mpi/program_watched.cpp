@@ -73,7 +73,7 @@ std::string expected(const scenario& s) {
     case way::kill: return rank + " is missing: it has died|process rank " + std::to_string(s.guilty) + " .*exited on signal 9";
     case way::quit: return rank + " is missing: it has died|process rank " + std::to_string(s.guilty) + " .*exiting improperly";
     case way::exit_code: return rank + " is missing: it (has died|has left)|[Pp]rocess.* rank " + std::to_string(s.guilty) + "|rank " + std::to_string(s.guilty) + " of";
-    case way::swallow: return rank + " is missing: it (has left|was left by an exception)|rank " + std::to_string(s.guilty) + " of .*: communication has failed";
+    case way::swallow: return rank + " is missing: it (has left|was left by an exception)|rank " + std::to_string(s.guilty) + " of .*: communication has failed|" + rank + " of the job has failed";
     case way::leave: return rank + " is missing: it has left";
     case way::skip: return s.ranks == 2 ? "called (all_gather|barrier).*where.*called (barrier|all_gather)" : rank + " called barrier where .*called all_gather" + undecided("barrier");
     case way::tag: return rank + "'s send of 7 f32 to " + other + " with tag 4|has not begun to send for " + other + "'s receive of 7 f32 from " + rank + " with tag 3";

@@ -61,7 +61,7 @@ class neighbours {
     return true;
   }
   void abandon() {
-    engine_.give_up();
+    engine_.give_up(rank_of_job_);
     memory_.abandon();
   }
 
@@ -86,6 +86,7 @@ class neighbours {
              const std::string& where)
       : comm_(comm), memory_(std::move(memory)), family_(std::move(kin)),
         engine_(rank, bases(memory_), form, shared_memory::cutting_for(memory_.parts().size()), where) {
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank_of_job_);
     family_->join(engine_);
   }
   // The processes of all ranks, if each can read the memory of all others; else nothing.
@@ -122,6 +123,7 @@ class neighbours {
   }
 
   MPI_Comm comm_;  // the group's
+  int rank_of_job_ = 0;
   window memory_;
   std::shared_ptr<shared_memory::family> family_;
   shared_memory::engine engine_;

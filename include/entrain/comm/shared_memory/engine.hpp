@@ -75,17 +75,21 @@ class engine {
     return moved;
   }
 
-  // This rank has failed. All that waits for it here ends.
-  void give_up() { own().gone.store(1, std::memory_order_release); }
-  // A rank that has, or -1. Ask before progress(): what it did before it failed is then seen.
+  // This rank, whose number in the whole job this is, has failed, or met one that had: the others hear of the first. All that waits
+  // for it here ends.
+  void give_up(int rank_of_job) {
+    if (lost_ < 0) lost_ = rank_of_job;
+    own().gone.store(std::uint64_t(lost_) + 1, std::memory_order_release);
+  }
+  // The number in the whole job of a rank that has, or -1. Ask before progress(): what it did before it failed is then seen.
   int lost_rank() const {
-    for (std::size_t r = 0; r < all_.size(); ++r)
-      if (all_[r].progress().gone.load(std::memory_order_acquire) != 0) return int(r);
+    for (const segment& s : all_)
+      if (const std::uint64_t gone = s.progress().gone.load(std::memory_order_acquire); gone != 0) return int(gone - 1);
     return -1;
   }
-  [[noreturn]] void raise_lost(int rank) {
-    failed_ = true;
-    throw communication_error(where_, entrain::detail::text("rank ", rank, " has failed and takes no further part"));
+  [[noreturn]] void raise_lost(int rank_of_job) {
+    failed_ = true, lost_ = rank_of_job;
+    throw communication_error(where_, entrain::detail::text("rank ", rank_of_job, " of the job has failed and takes no further part"));
   }
 
  private:
@@ -246,6 +250,7 @@ class engine {
   arenas arenas_;
   std::vector<int> processes_;  // empty: their memory is their own
   bool failed_ = false;
+  int lost_ = -1;  // the number in the whole job of the rank that failed first, once this one takes no further part
   cursor stage_, work_, leave_;
   std::uint64_t all_entered_ = 0, all_worked_ = 0, all_left_ = 0;  // rounds past which all have been seen
   std::uint64_t started_ = 0;

@@ -19,7 +19,8 @@
 //   entered   rounds for which its notice and operands lie in its slots
 //   worked    rounds for which it has read the others' operands and its results, if others want them, lie in its slots
 //   left      rounds of which it reads nothing any more: their slots may be written again once all have left
-//   gone      1 when it has failed and takes no further part: who waits for it gives up
+//   gone      not 0 when it takes no further part: 1 more than the number in the whole job of the rank that failed first, of those it
+//             knows. Who waits for it gives up
 //
 // They only grow. Each is stored with release after the writes (or reads) that it announces, and loaded with acquire
 // before the reads (or writes) that rely on it: so no lock, no read-modify-write, and each line has one writer.
