@@ -4,15 +4,32 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include <entrain/core/memory.hpp>
 #include <entrain/core/philox.hpp>
 #include <entrain/engine/cuda.hpp>
+#include <entrain/engine/host.hpp>
 
 // What tests of kernels share: host vectors with a copy on the device, random values, comparison.
 
 namespace entrain::test {
+
+// One queue for all tests of a program, and the plain loops that are the truth for its kernels.
+inline const engine::cuda_queue& queue() {
+  static const engine::cuda_queue q = engine::cuda{}.start();
+  return q;
+}
+constexpr engine::reference plain;
+
+// 16-bit types are held against the plain loops in float on the same (rounded) values.
+template <class T>
+using exact = std::conditional_t<(sizeof(T) < 4), float, T>;
+template <class T>
+std::vector<exact<T>> as_exact(const std::vector<T>& values) {
+  return {values.begin(), values.end()};
+}
 
 // A copy on the device of what it is made from.
 template <class T>
@@ -20,7 +37,10 @@ class on_device {
  public:
   explicit on_device(const std::vector<T>& values) : memory_(values.size()) { set(values); }
   // Poisoned: what a kernel must overwrite.
-  static on_device poisoned(std::size_t n) { return on_device(std::vector<T>(n, T(std::numeric_limits<float>::quiet_NaN()))); }
+  static on_device poisoned(std::size_t n) {
+    if constexpr (std::is_integral_v<T>) return on_device(std::vector<T>(n, std::numeric_limits<T>::max()));
+    else return on_device(std::vector<T>(n, T(std::numeric_limits<float>::quiet_NaN())));
+  }
   static on_device zeros(std::size_t n) { return on_device(std::vector<T>(n, T(0))); }
 
   T* data() const { return memory_.data(); }
@@ -39,6 +59,11 @@ class on_device {
  private:
   buffer<T, cuda_space> memory_;
 };
+
+template <class T>
+const T* constant(const on_device<T>& memory) {
+  return memory.data();
+}
 
 // Standard normal values times `scale`, the same for every type up to its rounding.
 template <class T>

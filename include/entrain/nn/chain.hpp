@@ -175,7 +175,7 @@ class chain {
       const std::size_t at = plan.steps[j].output;
       return at == chain_plan::outside ? k.out : k.saved + at * rows;
     };
-    return {i == 0 ? k.in : output(i - 1), output(i), k.saved + s.saved * rows, k.stash + s.stash * rows};
+    return {i == 0 ? k.in : output(i - 1), output(i), k.saved + s.saved * rows, k.stash ? k.stash + s.stash * rows : nullptr};
   }
   // Where the split backward pass has the gradient of step i's output.
   static const T* stashed_gradient(const chain_plan& plan, std::size_t i, const kept<T>& k, const T* dout, std::size_t rows) {

@@ -54,7 +54,9 @@ class stages {
         }
         break;
       case collective::all_gather: copy_to_slot_and(op.in + at, room, op.out + rank_ * op.piece + at, bytes); break;
-      case collective::all_gather_v: copy_to_slot(op.in + at, room, length_of(op, rank_, at)); break;
+      case collective::all_gather_v:
+        if (const std::size_t own = length_of(op, rank_, at)) copy_to_slot(op.in + at, room, own);
+        break;
       case collective::gather:
         if (!is_root(op)) copy_to_slot(op.in + at, room, bytes);
         break;

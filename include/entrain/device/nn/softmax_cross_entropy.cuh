@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(1024) softmax_cross_entropy_rows(nn::ops::soft
   block_loss mine{0, 0, 0};
   for (std::size_t r = blockIdx.x; r < op.rows; r += gridDim.x) {
     const T* row = logits + r * op.classes;
-    T* gradient = dlogits + r * op.classes;
+    T* gradient = Gradient ? dlogits + r * op.classes : nullptr;
     const row_parts<T> parts(row, unsigned(op.classes), packed);
     const std::int32_t target = targets[r];
     if (target < 0) {

@@ -33,6 +33,7 @@ void add_scaled(T factor, const T* from, T* to, std::size_t n) {
 template <class T>
 void forward(const engine::reference&, const causal_attention& op, const T* qkv, T* out, statistic<T>* log_sum_exp, T* workspace) {
   const std::size_t width = op.width(), stride = 3 * width, d = op.head_width;
+  if (op.length == 0) return;
   const T scale = T(1) / std::sqrt(T(d));
   T* score = workspace;
   for (std::size_t b = 0; b < op.batch; ++b)
@@ -56,6 +57,7 @@ template <class T>
 void backward(const engine::reference&, const causal_attention& op, const T* qkv, const T* out, const statistic<T>* log_sum_exp, const T* dout,
               T* dqkv, T*) {
   const std::size_t width = op.width(), stride = 3 * width, d = op.head_width;
+  if (op.length == 0) return;
   const T scale = T(1) / std::sqrt(T(d));
   std::fill_n(dqkv, op.batch * op.length * stride, T(0));
   for (std::size_t b = 0; b < op.batch; ++b)
