@@ -14,19 +14,13 @@
 // that they refuse, at addresses that are not aligned, with gradients that are added to others.
 
 using namespace entrain;
+using test::exact;
 using test::on_device;
+using test::plain;
+using test::queue;
 namespace ops = nn::ops;
 
 namespace {
-
-const engine::cuda_queue& queue() {
-  static const engine::cuda_queue q = engine::cuda{}.start();
-  return q;
-}
-constexpr engine::reference plain;
-
-template <class T>
-using exact = std::conditional_t<(sizeof(T) < 4), float, T>;
 
 // A matrix on the device that begins `skip` elements after an aligned address, and the same for the plain steps.
 template <class T>

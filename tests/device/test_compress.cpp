@@ -24,13 +24,9 @@
 
 using namespace entrain;
 using test::on_device;
+using test::queue;
 
 namespace {
-
-const engine::cuda_queue& queue() {
-  static const engine::cuda_queue q = engine::cuda{}.start();
-  return q;
-}
 
 // None, one, odd, whole chunks of both sizes, many blocks.
 const std::size_t counts[] = {0, 1, 7, 31, 1000, 1024, 1280, 2055, 20000};

@@ -12,23 +12,13 @@
 // The layers of convolutional networks on the device, against the plain loops.
 
 using namespace entrain;
+using test::as_exact;
+using test::exact;
 using test::on_device;
+using test::plain;
+using test::queue;
 
 namespace {
-
-const engine::cuda_queue& queue() {
-  static const engine::cuda_queue q = engine::cuda{}.start();
-  return q;
-}
-constexpr engine::reference plain;
-
-// 16-bit types are held against the plain loops in float on the same (rounded) values.
-template <class T>
-using exact = std::conditional_t<(sizeof(T) < 4), float, T>;
-template <class T>
-std::vector<exact<T>> as_exact(const std::vector<T>& values) {
-  return {values.begin(), values.end()};
-}
 
 template <class T>
 void check_convolution(nn::ops::convolution op, double tolerance) {

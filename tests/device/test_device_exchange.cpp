@@ -18,12 +18,14 @@
 #include <entrain/parallel/data.hpp>
 #include <entrain/trainer/trainer.hpp>
 
+#include "../trainer/losses.hpp"
 #include "../trainer/models.hpp"
 #include "device_test.hpp"
 
 // Gradients that are summed on the device, by comm::nccl: ranks learn what one rank learns, and what goes through host memory learns.
 
 using namespace entrain;
+using test::losses_to;
 
 using world_type = comm::nccl<comm::threads>;
 static_assert(parallel::exchanges_on_device<float, engine::cuda_queue, world_type, compress::none>);
@@ -31,12 +33,6 @@ static_assert(!parallel::exchanges_on_device<float, engine::cuda_queue, world_ty
 static_assert(!parallel::exchanges_on_device<float, engine::cuda_queue, comm::threads, compress::none>);
 
 namespace {
-
-struct losses_to {
-  using slot_type = slot::monitor;
-  std::vector<double>* to;
-  void step(const monitor::step_event& e) { to->push_back(e.loss); }
-};
 
 struct outcome {
   std::vector<double> losses;

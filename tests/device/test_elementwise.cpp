@@ -14,14 +14,10 @@
 using namespace entrain;
 using nn::ops::activation_kind;
 using test::on_device;
+using test::plain;
+using test::queue;
 
 namespace {
-
-const engine::cuda_queue& queue() {
-  static const engine::cuda_queue q = engine::cuda{}.start();
-  return q;
-}
-constexpr engine::reference plain;
 
 // Held against the plain loops in double on the same (rounded) values.
 template <class>

@@ -14,14 +14,10 @@
 
 using namespace entrain;
 using test::on_device;
+using test::plain;
+using test::queue;
 
 namespace {
-
-const engine::cuda_queue& queue() {
-  static const engine::cuda_queue q = engine::cuda{}.start();
-  return q;
-}
-constexpr engine::reference plain;
 
 // Some ids occur often, most seldom.
 std::vector<std::int32_t> some_ids(std::size_t rows, std::size_t vocabulary) {

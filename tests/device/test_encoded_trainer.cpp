@@ -18,6 +18,7 @@
 #include <entrain/parallel/data.hpp>
 #include <entrain/trainer/trainer.hpp>
 
+#include "../trainer/losses.hpp"
 #include "../trainer/models.hpp"
 #include "encoded_test.hpp"
 
@@ -25,14 +26,9 @@
 
 using namespace entrain;
 using compress::error_feedback;
+using test::losses_to;
 
 namespace {
-
-struct losses_to {
-  using slot_type = slot::monitor;
-  std::vector<double>* to;
-  void step(const monitor::step_event& e) { to->push_back(e.loss); }
-};
 
 struct outcome {
   std::vector<double> losses;

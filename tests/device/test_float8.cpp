@@ -26,6 +26,7 @@
 
 using namespace entrain;
 using nn::ops::eight_bits;
+using test::constant;
 using test::on_device;
 
 namespace {
@@ -54,10 +55,6 @@ constexpr bool counted =
     true;
 #endif
 
-template <class T>
-const T* constant(const on_device<T>& memory) {
-  return memory.data();
-}
 template <class T>
 bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && std::memcmp(static_cast<const void*>(a.data()), static_cast<const void*>(b.data()), a.size() * sizeof(T)) == 0;

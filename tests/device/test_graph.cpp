@@ -25,12 +25,14 @@
 #include <entrain/parallel/data.hpp>
 #include <entrain/trainer/trainer.hpp>
 
+#include "../trainer/losses.hpp"
 #include "../trainer/models.hpp"
 #include "device_test.hpp"
 
 // Losses that the host asks for later, and passes that are replayed as graphs: nothing changes but what the host has to do.
 
 using namespace entrain;
+using test::losses_to;
 using test::on_device;
 
 namespace {
@@ -40,12 +42,6 @@ struct outcome {
   std::vector<float> parameters;
   double evaluated = 0;
   friend bool operator==(const outcome&, const outcome&) = default;
-};
-
-struct losses_to {
-  using slot_type = slot::monitor;
-  std::vector<double>* to;
-  void step(const monitor::step_event& e) { to->push_back(e.loss); }
 };
 
 constexpr std::uint64_t steps = 8;

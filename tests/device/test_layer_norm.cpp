@@ -11,23 +11,14 @@
 
 using namespace entrain;
 using nn::ops::statistic;
+using test::as_exact;
+using test::exact;
 using test::on_device;
+using test::plain;
+using test::queue;
 
 namespace {
 
-const engine::cuda_queue& queue() {
-  static const engine::cuda_queue q = engine::cuda{}.start();
-  return q;
-}
-constexpr engine::reference plain;
-
-// 16-bit types are held against the plain loops in float on the same (rounded) values.
-template <class T>
-using exact = std::conditional_t<(sizeof(T) < 4), float, T>;
-template <class T>
-std::vector<exact<T>> as_exact(const std::vector<T>& values) {
-  return {values.begin(), values.end()};
-}
 template <class T>
 const T* in(const on_device<T>& memory, std::size_t skip = 0) {
   return memory.data() + skip;

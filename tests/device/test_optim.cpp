@@ -19,13 +19,9 @@
 
 using namespace entrain;
 using test::on_device;
+using test::queue;
 
 namespace {
-
-const engine::cuda_queue& queue() {
-  static const engine::cuda_queue q = engine::cuda{}.start();
-  return q;
-}
 
 // Several chunks, odd ends, blocks of one element, of none, statistics in front, a block that stays zero.
 const parameter_layout& layout() {

@@ -15,26 +15,14 @@
 // Products and sums on the device, against the plain loops.
 
 using namespace entrain;
+using test::as_exact;
+using test::constant;
+using test::exact;
 using test::on_device;
+using test::plain;
+using test::queue;
 
 namespace {
-
-const engine::cuda_queue& queue() {
-  static const engine::cuda_queue q = engine::cuda{}.start();
-  return q;
-}
-constexpr engine::reference plain;
-
-template <class T>
-using exact = std::conditional_t<(sizeof(T) < 4), float, T>;
-template <class T>
-std::vector<exact<T>> as_exact(const std::vector<T>& values) {
-  return {values.begin(), values.end()};
-}
-template <class T>
-const T* constant(const on_device<T>& memory) {
-  return memory.data();
-}
 
 // Against the plain loops on the same values, in float at least.
 template <class T, class Out = T>

@@ -19,7 +19,12 @@
 // may have none for a shape.
 
 using namespace entrain;
+using test::as_exact;
+using test::constant;
+using test::exact;
 using test::on_device;
+using test::plain;
+using test::queue;
 
 namespace {
 
@@ -29,22 +34,6 @@ constexpr bool on_a_card = true;
 constexpr bool on_a_card = false;
 #endif
 
-const engine::cuda_queue& queue() {
-  static const engine::cuda_queue q = engine::cuda{}.start();
-  return q;
-}
-constexpr engine::reference plain;
-
-template <class T>
-using exact = std::conditional_t<(sizeof(T) < 4), float, T>;
-template <class T>
-std::vector<exact<T>> as_exact(const std::vector<T>& values) {
-  return {values.begin(), values.end()};
-}
-template <class T>
-const T* constant(const on_device<T>& memory) {
-  return memory.data();
-}
 template <class T>
 std::vector<T> nan_values(std::size_t n) {
   return std::vector<T>(n, T(std::numeric_limits<float>::quiet_NaN()));

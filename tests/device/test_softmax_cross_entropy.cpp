@@ -12,19 +12,14 @@
 
 using namespace entrain;
 using nn::ops::softmax_cross_entropy;
+using test::exact;
 using test::on_device;
+using test::plain;
+using test::queue;
 
 namespace {
 
-const engine::cuda_queue& queue() {
-  static const engine::cuda_queue q = engine::cuda{}.start();
-  return q;
-}
-constexpr engine::reference plain;
 constexpr float infinity = std::numeric_limits<float>::infinity();
-
-template <class T>
-using exact = std::conditional_t<(sizeof(T) < 4), float, T>;
 
 std::vector<std::int32_t> some_targets(const softmax_cross_entropy& op) {
   std::vector<std::int32_t> targets(op.rows);

@@ -12,6 +12,7 @@
 #include <entrain/trainer/trainer.hpp>
 
 #include "../catch.hpp"
+#include "../trainer/losses.hpp"
 #include "device_test.hpp"
 
 // What tests of whole trainers on a device share: small data, a run on some ranks, what came of it.
@@ -51,12 +52,6 @@ struct outcome {
   std::vector<double> losses;
   std::vector<float> parameters;
   double evaluated = 0;
-};
-
-struct losses_to {
-  using slot_type = slot::monitor;
-  std::vector<double>* to;
-  void step(const monitor::step_event& e) { to->push_back(e.loss); }
 };
 
 template <class Model, class Data, class Optimizer, class... More>

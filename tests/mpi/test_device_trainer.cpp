@@ -17,12 +17,14 @@
 #include <entrain/trainer/trainer.hpp>
 
 #include "../device/device_test.hpp"
+#include "../trainer/losses.hpp"
 #include "../trainer/models.hpp"
 #include "world.hpp"
 
 // Processes with a device each, whose gradients travel by MPI: they learn what one rank learns.
 
 using namespace entrain;
+using test::losses_to;
 
 namespace {
 
@@ -38,12 +40,6 @@ struct sequences {
         batch.inputs[s * length + i] = token(i), batch.targets[s * length + i] = i % 5 == 4 ? -1 : token(i + 1);
       }
   }
-};
-
-struct losses_to {
-  using slot_type = slot::monitor;
-  std::vector<double>* to;
-  void step(const monitor::step_event& e) { to->push_back(e.loss); }
 };
 
 struct outcome {
