@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// entrain-test: slow
+// entrain-test: computes
 #include <chrono>
 #include <cstdint>
 #include <utility>

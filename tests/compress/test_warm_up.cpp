@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// entrain-test: computes
 #include "../catch.hpp"
 
 #include <vector>

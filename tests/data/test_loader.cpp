@@ -1,35 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <atomic>
 #include <chrono>
-#include <cstdlib>
-#include <new>
 #include <thread>
 
 #include "catch.hpp"
+#include "counted_allocations.hpp"
 #include <entrain/data/loader.hpp>
 #include <entrain/data/memory.hpp>
 #include <entrain/data/synthetic.hpp>
 #include <entrain/testing/dataset_laws.hpp>
 
 namespace data = entrain::data;
-
-namespace {
-std::atomic<std::uint64_t> allocations{0};
-}
-
-// noinline: g++ otherwise sees through one half of a pair and warns that new and free do not match.
-[[gnu::noinline]] void* operator new(std::size_t n) {
-  ++allocations;
-  if (void* p = std::malloc(n ? n : 1)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
-  ++allocations;
-  return std::malloc(n ? n : 1);
-}
-[[gnu::noinline]] void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 namespace {
 
@@ -161,9 +141,10 @@ TEST_CASE("nothing is allocated in steady state", "[data][loader]") {
     data::loader l{d, {.batch = 8, .prefetch = prefetch}};
     for (int s = 0; s < 6; ++s) l.next();
     if (prefetch) std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    const auto before = allocations.load();
+    entrain::test::allocations = 0, entrain::test::counting = true;
     for (int s = 0; s < 200; ++s) l.next();
-    CHECK(allocations.load() == before);
+    entrain::test::counting = false;
+    CHECK(entrain::test::allocations == 0);
   }
 }
 

@@ -63,14 +63,18 @@ class Compiler:
         self.nvcc = pathlib.Path(self.path).name == "nvcc"
         self.base = [self.path, "-std=c++20", "-I", str(INCLUDE)] + ([] if self.nvcc else ["-pthread"])
         self.version = subprocess.run([self.path, "--version"], capture_output=True, text=True).stdout
+        if "Free Software Foundation" in self.version:
+            self.base.append("--param=ggc-min-heapsize=1500000")  # rather keep memory (kilobytes) than look for what to free
         self.memory = ROOT / "build" / "structure"
         self.memory.mkdir(parents=True, exist_ok=True)
 
     def supports(self, header):
         return all(part in self.parts for start, part in NEEDS.items() if header.startswith(start))
 
-    def run(self, arguments, source, depends_on=()):
-        """Compiles source text; returns (succeeded, output). The same text with the same headers is compiled once."""
+    def run(self, arguments, source, depends_on=(), shortcut=lambda: []):
+        """Compiles source text; returns (succeeded, output). The same text with the same headers is compiled once.
+
+        shortcut() gives flags that change how long this takes, but not what comes of it."""
         command = self.base + arguments
         key = hashlib.sha256("\0".join([self.version, *command, source, digest(depends_on)]).encode()).hexdigest()
         stamp = self.memory / key[:2] / key
@@ -78,6 +82,7 @@ class Compiler:
             remembered = json.loads(stamp.read_text())
             return remembered["succeeded"], remembered["output"]
         environment = dict(os.environ, LC_ALL="C")
+        command = command + shortcut()
         if self.nvcc:  # takes no standard input
             file = self.memory / f"{key}.cu"
             file.write_text(source)

@@ -2,7 +2,7 @@
 """Compiles each header alone with warnings as errors, or all of them in two translation units linked together.
 
 headers.py [--compiler g++] [--config FILE] FOLDER...   each header of these folders (default: all of them), alone
-headers.py --device                                     each .cuh alone, by nvcc for sm_80 and sm_90
+headers.py --device                                     each .cuh alone as code for the device, and all of them together by nvcc for sm_80 and sm_90
 headers.py --together ...                               all of them in one translation unit: for compilers other than the first, to which it
                                                         must be acceptable, while that each stands alone has been seen already
 headers.py --link ...                                   a definition that lacks `inline` shows up here
@@ -16,6 +16,9 @@ import tempfile
 from common import COMPILER, CONFIG, Compiler, arguments, digest, finish, headers, side_by_side
 
 
+DEVICE_WARNINGS = ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra"]
+
+
 def in_folders(header, folders):
     return not folders or header.split("/")[1] in folders
 
@@ -24,8 +27,7 @@ def alone(compiler, header):
     warnings = [] if compiler.nvcc else Compiler.WARNINGS
     mode = ["-cuda", "-o", "/dev/null"] if compiler.nvcc else ["-fsyntax-only"]
     if header.endswith(".cuh"):
-        warnings, mode = ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra"], ["--expt-relaxed-constexpr", "-c", "-o", "/dev/null"]
-        mode += ["-gencode", "arch=compute_80,code=sm_80", "-gencode", "arch=compute_90,code=sm_90"]
+        warnings, mode = DEVICE_WARNINGS, ["--expt-relaxed-constexpr", "-ptx", "-arch=sm_80", "-o", "/dev/null"]
     # Twice: a header without #pragma once shows up too.
     succeeded, output = compiler.run(warnings + compiler.part_flags + mode, f"#include <{header}>\n#include <{header}>\n", [header])
     return None if succeeded else f"{header} does not compile alone:\n{output}"
@@ -35,6 +37,13 @@ def together(compiler, names):
     warnings = [] if compiler.nvcc else Compiler.WARNINGS
     mode = ["-cuda", "-o", "/dev/null"] if compiler.nvcc else ["-fsyntax-only"]
     succeeded, output = compiler.run(warnings + compiler.part_flags + mode, "".join(f"#include <{name}>\n" for name in names), names)
+    return [] if succeeded else [output]
+
+
+def together_for_devices(compiler, names):
+    """Both passes of nvcc, for both architectures."""
+    mode = ["--expt-relaxed-constexpr", "-c", "-gencode", "arch=compute_80,code=sm_80", "-gencode", "arch=compute_90,code=sm_90", "-o", "/dev/null"]
+    succeeded, output = compiler.run(DEVICE_WARNINGS + compiler.part_flags + mode, "".join(f"#include <{name}>\n" for name in names), names)
     return [] if succeeded else [output]
 
 
@@ -70,6 +79,8 @@ def main():
     if options.together:
         return finish(together(compiler, names), f"{len(names)} headers compile together")
     problems = [p for p in side_by_side(lambda h: alone(compiler, h), names) if p]
+    if options.device:
+        problems += together_for_devices(compiler, names)
     return finish(problems, f"{len(names)} headers compile alone")
 
 
