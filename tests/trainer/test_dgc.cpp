@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// entrain-test: computes
+// entrain-test: slow, computes
 #include "../catch.hpp"
 
 #include <cstdint>
