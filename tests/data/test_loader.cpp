@@ -136,6 +136,11 @@ TEST_CASE("many steps through the ring", "[data][loader]") {
 }
 
 TEST_CASE("nothing is allocated in steady state", "[data][loader]") {
+  if (!ENTRAIN_TEST_COUNTS_ALLOCATIONS) return;
+  entrain::test::allocations = 0, entrain::test::counting = true;
+  numbers(1);
+  entrain::test::counting = false;
+  REQUIRE(entrain::test::allocations > 0);  // the counter counts
   const auto d = numbers(50);
   for (bool prefetch : {false, true}) {
     data::loader l{d, {.batch = 8, .prefetch = prefetch}};

@@ -170,10 +170,8 @@ void check_direct(comm::mpi& world, std::size_t bucket_bytes, bool whole_blocks)
     std::vector<T> expected(layout.size());
     for (const auto& b : layout.blocks())
       for (std::size_t i = b.offset; i < b.offset + b.count; ++i) expected[i] = value<T>(world.rank(), i, number);
-    const std::size_t each = std::max<std::size_t>(1, bucket_bytes / sizeof(T));
-    if (world.size() > 1)
-      for (const auto& b : whole_blocks ? parallel::cut_by_block(layout, each, [](std::size_t) { return true; }) : parallel::cut_by_range(layout, each, parameter_layout::alignment))
-        comm::all_reduce(on_host, std::span(expected).subspan(b.begin, std::min(b.end, layout.size()) - b.begin));
+    for (const auto& b : parallel::cut_for_sums<T>(layout, world.size(), bucket_bytes, whole_blocks))
+      comm::all_reduce(on_host, std::span(expected).subspan(b.begin, std::min(b.end, layout.size()) - b.begin));
     bool same = true;
     for (const auto& b : layout.blocks())
       for (std::size_t i = b.offset; i < b.offset + b.count; ++i) same &= found[i] == expected[i];

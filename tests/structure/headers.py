@@ -2,7 +2,7 @@
 """Compiles each header alone with warnings as errors, or all of them in two translation units linked together.
 
 headers.py [--compiler g++] [--config FILE] FOLDER...   each header of these folders (default: all of them), alone
-headers.py --device                                     each .cuh alone as code for the device, and all of them together by nvcc for sm_80 and sm_90
+headers.py --device                                     for sm_80 and sm_90 by nvcc: each .cuh alone, as code for the device; all of them together, whole
 headers.py --together ...                               all of them in one translation unit: for compilers other than the first, to which it
                                                         must be acceptable, while that each stands alone has been seen already
 headers.py --link ...                                   a definition that lacks `inline` shows up here
@@ -17,6 +17,7 @@ from common import COMPILER, CONFIG, Compiler, arguments, digest, finish, header
 
 
 DEVICE_WARNINGS = ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra"]
+BOTH = ["-gencode", "arch=compute_80,code=sm_80", "-gencode", "arch=compute_90,code=sm_90"]
 
 
 def in_folders(header, folders):
@@ -27,7 +28,7 @@ def alone(compiler, header):
     warnings = [] if compiler.nvcc else Compiler.WARNINGS
     mode = ["-cuda", "-o", "/dev/null"] if compiler.nvcc else ["-fsyntax-only"]
     if header.endswith(".cuh"):
-        warnings, mode = DEVICE_WARNINGS, ["--expt-relaxed-constexpr", "-ptx", "-arch=sm_80", "-o", "/dev/null"]
+        warnings, mode = DEVICE_WARNINGS, ["--expt-relaxed-constexpr", "-fatbin", *BOTH, "-o", "/dev/null"]
     # Twice: a header without #pragma once shows up too.
     succeeded, output = compiler.run(warnings + compiler.part_flags + mode, f"#include <{header}>\n#include <{header}>\n", [header])
     return None if succeeded else f"{header} does not compile alone:\n{output}"
@@ -41,8 +42,8 @@ def together(compiler, names):
 
 
 def together_for_devices(compiler, names):
-    """Both passes of nvcc, for both architectures."""
-    mode = ["--expt-relaxed-constexpr", "-c", "-gencode", "arch=compute_80,code=sm_80", "-gencode", "arch=compute_90,code=sm_90", "-o", "/dev/null"]
+    """As the program for the host, too."""
+    mode = ["--expt-relaxed-constexpr", "-c", *BOTH, "-o", "/dev/null"]
     succeeded, output = compiler.run(DEVICE_WARNINGS + compiler.part_flags + mode, "".join(f"#include <{name}>\n" for name in names), names)
     return [] if succeeded else [output]
 

@@ -56,12 +56,16 @@ std::vector<bucket> cut_by_block(const parameter_layout& layout, std::size_t ele
   return out;
 }
 
+// Whole blocks, or ranges whose ends may lie within one.
+inline std::vector<bucket> cut_buckets(const parameter_layout& layout, std::size_t elements_each, bool whole_blocks, std::size_t granularity) {
+  return whole_blocks ? cut_by_block(layout, elements_each, [](std::size_t) { return true; }) : cut_by_range(layout, elements_each, granularity);
+}
+
 // For gradients that are summed where they lie: none on one rank; no bucket ends within a block where an optimizer needs all of it.
 template <class T>
 std::vector<bucket> cut_for_sums(const parameter_layout& layout, int ranks, std::size_t bucket_bytes, bool whole_blocks) {
   if (ranks == 1) return {};
-  const std::size_t each = std::max<std::size_t>(1, bucket_bytes / sizeof(T));
-  return whole_blocks ? cut_by_block(layout, each, [](std::size_t) { return true; }) : cut_by_range(layout, each, parameter_layout::alignment);
+  return cut_buckets(layout, std::max<std::size_t>(1, bucket_bytes / sizeof(T)), whole_blocks, parameter_layout::alignment);
 }
 // A bucket's elements; its end may reach past the last parameter.
 inline std::pair<std::size_t, std::size_t> range_within(const parameter_layout& layout, const bucket& b) {

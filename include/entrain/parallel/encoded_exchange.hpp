@@ -181,9 +181,7 @@ class encoded_exchange {
   };
 
   static std::vector<bucket> cut(const parameter_layout& layout, std::size_t bucket_bytes, bool whole_blocks) {
-    const std::size_t each = std::max<std::size_t>(1, bucket_bytes / sizeof(Kept));
-    if (route_type::positional && !whole_blocks) return cut_by_range(layout, each, parameter_layout::alignment);
-    return cut_by_block(layout, each, [](std::size_t) { return true; });
+    return cut_buckets(layout, std::max<std::size_t>(1, bucket_bytes / sizeof(Kept)), whole_blocks || !route_type::positional, parameter_layout::alignment);
   }
   std::size_t largest_block() const {
     std::size_t most = 0;

@@ -89,7 +89,7 @@ class exchange {
         comm_(comm),
         compression_(compression),
         each_(std::max<std::size_t>(1, bucket_bytes / sizeof(T))),
-        buckets_(cut(layout, comm, each_, whole_blocks)) {
+        buckets_(cut_buckets(layout, each_, whole_blocks && !is_sharded, granularity(comm))) {
     compress::add_changes(compression, changes_);
     std::sort(changes_.begin(), changes_.end());
     changes_.erase(std::unique(changes_.begin(), changes_.end()), changes_.end());
@@ -241,11 +241,6 @@ class exchange {
         for (std::size_t i = 0; i < idle_.size(); ++i)
           if (phases_[now_].route_of[i] == leaf && routes::trained(layout_[i])) idle_[i] = !route.compressor().active(route.states()[i]);
     });
-  }
-
-  static std::vector<bucket> cut(const parameter_layout& layout, const Communicator& comm, std::size_t each, bool whole_blocks) {
-    if (whole_blocks && !is_sharded) return cut_by_block(layout, each, [](std::size_t) { return true; });
-    return cut_by_range(layout, each, granularity(comm));
   }
 
   std::size_t phase_of(std::uint64_t step) const { return std::size_t(std::upper_bound(changes_.begin(), changes_.end(), step) - changes_.begin()); }
