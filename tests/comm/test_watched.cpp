@@ -335,6 +335,23 @@ TEST_CASE("a report without an end lets the job go on") {
   CHECK(reports == 1);
 }
 
+TEST_CASE("ranks that leave while the failure is told are not ended once more") {
+  std::string message;
+  CHECK_THROWS_WITH(comm::run_ranks(2,
+                                    [&](comm::threads& world) {
+                                      const auto told = [&](const std::string& text) {
+                                        message = text;
+                                        world.break_off(1, "the program has had enough");
+                                        std::this_thread::sleep_for(400ms);  // meanwhile both throw and leave
+                                      };
+                                      comm::watched w{world, {.deadline = 100ms, .dump_directory = "", .on_failure = told}};
+                                      int x = 0;
+                                      comm::receive(w, view<int>(&x, 1), 1 - w.rank(), 1);
+                                    }),
+                    Catch::Matchers::Contains("the program has had enough"));
+  CHECK(contains(message, "ranks 0, 1 wait for each other"));
+}
+
 TEST_CASE("ranks on other nodes are named, too") {
   for (const std::string how : {"sleep", "count", "leave"}) {
     CAPTURE(how);

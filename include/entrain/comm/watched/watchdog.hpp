@@ -256,6 +256,7 @@ class watchdog {
     bool broken_off = false;  // then the ranks throw and leave by themselves
     {
       const std::lock_guard lock(mutex_);
+      if (locals_.empty()) return false;  // all have left while this was told: another process' watchdog, or the program, ended them
       for (const auto& one : locals_) {
         if (one.break_off) one.break_off(found.guilty.empty() ? reporter : found.guilty.front(), found.text);
         if (one.abort) aborts.push_back(one.abort);
@@ -271,7 +272,9 @@ class watchdog {
   // Exits, unless all ranks of this process leave before.
   void end_after_grace(std::chrono::milliseconds grace) {
     std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, grace, [&] { return ends_ || locals_.empty(); })) std::_Exit(1);
+    if (changed_.wait_for(lock, grace, [&] { return ends_ || locals_.empty(); })) return;
+    std::fprintf(stderr, "watched: the job did not end within %lld ms of that: exit with code 1\n", static_cast<long long>(grace.count()));
+    std::_Exit(1);
   }
 
   board board_;
