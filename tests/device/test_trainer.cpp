@@ -116,4 +116,22 @@ TEST_CASE("after the first step nothing is allocated on the device", "[device]")
     CHECK(emulated::allocations == before);
   });
 }
+
+TEST_CASE("the host waits for the loss of a step, and to watch a scale for the norm, but not to clip", "[device]") {
+  const auto waits = [](const auto& optimizer, const auto&... precision) {
+    trainer run{perceptron, optimizer, engine::cuda{}, precision...};
+    labelled_batch batch;
+    const std::vector<std::uint64_t> indices{1, 2, 3, 4};
+    test::clusters{}.fill(indices, batch);
+    run.step(batch);
+    const long before = emulated::waits;
+    run.step(batch);
+    return emulated::waits - before;
+  };
+  const long plain = waits(optim::adamw{});
+  CHECK(plain >= 1);
+  CHECK(waits(optim::clipped{optim::adamw{}, 0.1}) == plain);
+  CHECK(waits(optim::clipped{optim::lamb{}, 0.1}, precision::bf16_mixed{}) == plain);
+  CHECK(waits(optim::clipped{optim::adamw{}, 0.1}, precision::fp16_mixed{}) == plain + 1);
+}
 #endif

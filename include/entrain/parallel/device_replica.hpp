@@ -37,13 +37,14 @@
 // (parallel/encoded_exchange.hpp), else as they are (parallel/staged_exchange.hpp); without a compressor where they lie, if the
 // communicator reaches them there, by collectives (parallel/device_exchange.hpp) or by messages (parallel/direct_exchange.hpp).
 //
-// A step waits for the device once to read the loss (parallel/device_passes.hpp), once for the norm where gradients are clipped or their scale must be watched
-// (precision::fp16_mixed, parallel/loss_scale.hpp), and for what it exchanges.
+// A step waits for the device once to read the loss (parallel/device_passes.hpp), once for the norm where the scale of gradients must be watched
+// (precision::fp16_mixed, parallel/loss_scale.hpp; to clip them the norm stays on the device), and for what it exchanges.
 //
 // Optimizers are told how many updates there have been, so that a step left out does not count in their corrections of a bias.
 //
 // The engine's kernels are found by argument-dependent look-up where a program includes them: make_update_table(engine, layout),
-// apply_update(engine, optimizer, context, table, arrays), sum_of_squares(engine, table, gradient), round_parameters and round_parameters_again.
+// apply_update(engine, optimizer, context, table, arrays), sum_of_squares(engine, table, gradient), clip_on_device(engine, table, gradient,
+// count, norm), round_parameters and round_parameters_again.
 
 namespace entrain::parallel {
 
@@ -54,7 +55,8 @@ struct update_arrays {
   T* computed = nullptr;
   const T* gradient = nullptr;
   std::array<Kept*, Fields> state{};
-  bool stochastic_rounding = false;  // of `computed`, keyed by the seed and the context's step
+  const double* gradient_scale = nullptr;  // on the device: a factor beside the context's
+  bool stochastic_rounding = false;        // of `computed`, keyed by the seed and the context's step
   std::uint64_t seed = 0;
 };
 
@@ -225,16 +227,21 @@ class device_replica {
   }
 
   void update(const nn::pass& how, step_report& report) {
-    optim::update_context context{how.step - scaler_.skipped(), report.learning_rate, 0, block_kind::weight};
+    optim::update_context context{how.step - scaler_.skipped(), report.learning_rate, 1, block_kind::weight};
     const double clip = optim::clip_norm_of(optimizer_), scale = scaler_.scale();
-    const bool measures = clip > 0 || scaler_.enabled();
-    if (measures || layout_.trainable_begin() > 0) exchange_.settle();  // the host waits for the device
-    const double squares = measures ? sum_of_squares(engine_, table_, static_cast<const T*>(gradient_.data())) : 0.0;
-    report.skipped = !scaler_.settle(squares);
-    if (report.skipped) return;
-    context.gradient_scale = gradient_scale(report.loss.count, clip, squares / (scale * scale)) / scale;
+    if (scaler_.enabled() || layout_.trainable_begin() > 0) exchange_.settle();  // the host waits for the device
     update_arrays<T, kept_type, field_count> arrays;
     arrays.kept = kept_.data(), arrays.gradient = gradient_.data();
+    if (scaler_.enabled()) {
+      const double squares = sum_of_squares(engine_, table_, arrays.gradient);
+      report.skipped = !scaler_.settle(squares);
+      if (report.skipped) return;
+      context.gradient_scale = gradient_scale(report.loss.count, clip, squares / (scale * scale)) / scale;
+    } else if (clip > 0) {
+      arrays.gradient_scale = clip_on_device(engine_, table_, arrays.gradient, report.loss.count, clip);
+    } else {
+      context.gradient_scale = gradient_scale(report.loss.count, 0, 0);
+    }
     if constexpr (is_mixed) arrays.computed = computed_.data();
     else arrays.computed = kept_.data();
     for (std::size_t f = 0; f < field_count; ++f) arrays.state[f] = fields_[f].data();

@@ -43,6 +43,7 @@ struct event {
 };
 inline std::atomic<long> allocations = 0;  // of device and pinned memory, ever
 inline std::atomic<long> launches = 0;     // of kernels by the host, ever
+inline std::atomic<long> waits = 0;        // of the host for a stream or an event, ever
 inline std::atomic<int> compute_capability = 90;
 }  // namespace entrain::emulated
 
@@ -117,6 +118,7 @@ inline cudaError_t cudaStreamDestroy(cudaStream_t s) { delete s; return cudaSucc
 inline cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* most) { *least = 0, *most = -5; return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   if (entrain::emulated::is_captured(s)) return s->broken = true, cudaErrorStreamCaptureUnsupported;
+  ++entrain::emulated::waits;
   if (s && s->last) s->last->wait();
   return cudaSuccess;
 }
@@ -136,11 +138,16 @@ inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, c
   return cudaSuccess;
 }
 inline cudaError_t cudaEventQuery(cudaEvent_t e) { return e->after && !e->after->done() ? cudaErrorNotReady : cudaSuccess; }
-inline cudaError_t cudaEventSynchronize(cudaEvent_t e) { if (e->after) e->after->wait(); return cudaSuccess; }
+inline cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+  ++entrain::emulated::waits;
+  if (e->after) e->after->wait();
+  return cudaSuccess;
+}
 // What comes next on the stream is done at once, so this waits where it must.
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned = 0) {
   if (entrain::emulated::is_captured(s)) return s->broken = true, cudaErrorStreamCaptureUnsupported;
-  return cudaEventSynchronize(e);
+  if (e->after) e->after->wait();
+  return cudaSuccess;
 }
 
 inline cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {

@@ -37,6 +37,15 @@ double sum_of_squares(const cuda_queue& queue, const device::update_table& table
   return *queue.context().read_scalars(queue.stream(), 1);
 }
 
+// Where the factor lies, in the device's memory, that means and clips this gradient of sums over `count` samples; nobody waits.
+template <class T>
+const double* clip_on_device(const cuda_queue& queue, const device::update_table& table, const T* gradient, std::int64_t count, double clip_norm) {
+  double *squares = queue.context().scalars(), *scale = squares + 1;
+  device::gradient_squares(queue, table, gradient, squares);
+  device::gradient_scale(queue, {.factor = 1.0 / double(count), .clip_norm = clip_norm, .squares = squares}, scale);
+  return scale;
+}
+
 // Whether there are kernels for an optimizer, as a type: parallel/data.hpp gives the update of others to the host.
 template <class Optimizer>
 struct has_kernels : std::bool_constant<requires(const Optimizer& o, const optim::update_context& c, void (*use)(int)) { device::with_rule<float>(o, c, use); }> {};
@@ -46,7 +55,7 @@ has_kernels<Optimizer> has_update(const cuda_queue&, const Optimizer&);
 template <class Optimizer, class Arrays>
 void apply_update(const cuda_queue& queue, const Optimizer& optimizer, const optim::update_context& context, const device::update_table& table, const Arrays& arrays) {
   device::update(queue, optimizer, context, table, arrays.kept, arrays.computed, arrays.gradient, arrays.state,
-                 {.stochastic_rounding = arrays.stochastic_rounding, .seed = arrays.seed});
+                 {.gradient_scale = arrays.gradient_scale, .stochastic_rounding = arrays.stochastic_rounding, .seed = arrays.seed});
 }
 
 // What the update of that seed and step rounded by chance, rounded again from where it left them: arena[begin, end).

@@ -32,7 +32,7 @@
 namespace entrain::device {
 
 struct update_options {
-  const double* gradient_scale = nullptr;  // device memory: a factor beside the context's; where it is not finite nothing changes
+  const double* gradient_scale = nullptr;  // device memory: a factor beside the context's
   const std::uint8_t* idle = nullptr;      // device memory, of each block of the layout: 1 where it rests
   bool stochastic_rounding = false;        // of the 16-bit copy: keyed by (seed, step, index in the arena), the same for every sharding
   std::uint64_t seed = 0;
@@ -42,6 +42,7 @@ struct update_inputs {
   update_options options;
   double scale;
   random_stream random;
+  __device__ double factor() const { return options.gradient_scale ? scale * *options.gradient_scale : scale; }  // of the gradient
 };
 
 template <class M, int Fields>
@@ -88,11 +89,7 @@ __global__ void __launch_bounds__(update_threads)
     update_chunks(Rule rule, update_map table, update_inputs in, M* master, T* parameters, const G* gradient, state_pointers<M, Rule::fields> state) {
   const update_chunk chunk = table.chunks[blockIdx.x];
   if (in.options.idle && in.options.idle[chunk.block]) return;
-  double scale = in.scale;
-  if (in.options.gradient_scale) {
-    scale *= *in.options.gradient_scale;
-    if (!std::isfinite(scale)) return;
-  }
+  const double scale = in.factor();
   const update_block block = table.blocks[chunk.block];
   block_rate own{};
   if constexpr (has_block_rates<Rule>) own = table.rates[chunk.block];
@@ -114,8 +111,7 @@ __global__ void __launch_bounds__(update_threads)
     advance_chunks(Rule rule, update_map table, update_inputs in, const M* x, const G* gradient, state_pointers<M, Rule::fields> state, double* partial) {
   const update_chunk chunk = table.chunks[blockIdx.x];
   if (in.options.idle && in.options.idle[chunk.block]) return;
-  const double factor = in.options.gradient_scale ? in.scale * *in.options.gradient_scale : in.scale;
-  if (in.options.gradient_scale && !std::isfinite(factor)) return;
+  const double factor = in.factor();
   const update_block block = table.blocks[chunk.block];
   double xx = 0, uu = 0;
   for (std::uint32_t i = 4 * threadIdx.x; i < chunk.count; i += 4 * blockDim.x) {
@@ -144,8 +140,7 @@ __global__ void settle_block_rates(Rule rule, update_map table, update_inputs in
   const update_block block = table.blocks[blockIdx.x];
   const double* mine = partial + 2 * std::size_t(block.first_chunk);
   const double xx = sum_of_partials(mine, block.chunks, 2), gg = sum_of_partials(mine + 1, block.chunks, 2);
-  const double scale = in.options.gradient_scale ? in.scale * *in.options.gradient_scale : in.scale;
-  if (threadIdx.x == 0) rates[blockIdx.x] = rule.adapt(block, xx, gg, scale);
+  if (threadIdx.x == 0) rates[blockIdx.x] = rule.adapt(block, xx, gg, in.factor());
 }
 
 template <class Rule, class M, class T, class G>
