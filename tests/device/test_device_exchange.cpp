@@ -13,7 +13,11 @@
 #include <entrain/compress/natural.hpp>
 #include <entrain/compress/none.hpp>
 #include <entrain/device/device.cuh>
+#include <entrain/nn/batch_norm.hpp>
+#include <entrain/nn/classifier.hpp>
+#include <entrain/nn/linear.hpp>
 #include <entrain/nn/mlp.hpp>
+#include <entrain/nn/sequential.hpp>
 #include <entrain/optim/optim.hpp>
 #include <entrain/parallel/data.hpp>
 #include <entrain/trainer/trainer.hpp>
@@ -44,10 +48,10 @@ struct outcome {
 constexpr std::uint64_t steps = 12;
 const nn::mlp perceptron{.inputs = 6, .hidden = {8, 7}, .outputs = 3};
 
-template <class World, class Optimizer, class... More>
-outcome train_on(World& world, const Optimizer& optimizer, const More&... more) {
+template <class World, class Model, class Optimizer, class... More>
+outcome train_on(World& world, const Model& model, const Optimizer& optimizer, const More&... more) {
   outcome out;
-  trainer run{perceptron, optimizer, world, engine::cuda{}, losses_to{&out.losses}, more...};
+  trainer run{model, optimizer, world, engine::cuda{}, losses_to{&out.losses}, more...};
   const auto before = world.counters().bytes;
   run.fit(test::clusters{}, {.steps = steps, .batch = 12});
   out.counted = world.counters().bytes - before, out.planned = steps * parallel::bytes_sent(run.plan(12));
@@ -86,10 +90,10 @@ void check_same(const outcome& found, const outcome& expected, double tolerance)
 
 TEST_CASE("ranks that sum on the device learn what one rank learns", "[nccl]") {
   const optim::adamw optimizer{.learning_rate = 0.01};
-  const auto alone = staged(1, optimizer);
+  const auto alone = staged(1, perceptron, optimizer);
   for (const int ranks : {1, 2, 3, 4})
     for (const std::size_t bytes : {std::size_t(200), std::size_t(1) << 20}) {
-      const auto found = direct(ranks, optimizer, parallel::data{.bucket_bytes = bytes});
+      const auto found = direct(ranks, perceptron, optimizer, parallel::data{.bucket_bytes = bytes});
       check_same(found, alone, 1e-4);
       CHECK(found.counted == found.planned);
       CHECK_THAT(found.explained, ranks == 1 ? Catch::Contains("nothing travels") : Catch::Contains("on the device, "));
@@ -101,12 +105,12 @@ TEST_CASE("slow launches, accumulation and clipping change nothing", "[nccl]") {
   emulated::faults().slow_launches = 5;
   const auto clipped = optim::clipped{optim::sgd{.learning_rate = 0.5, .momentum = 0.9}, 0.1};
   const parallel::data form{.bucket_bytes = 200, .accumulate = 2};
-  check_same(direct(2, clipped, form), staged(2, clipped, form), 1e-4);
+  check_same(direct(2, perceptron, clipped, form), staged(2, perceptron, clipped, form), 1e-4);
   emulated::faults().slow_launches = 0;
 }
 
 TEST_CASE("in mixed precision sums are rounded, and learning goes on", "[nccl]") {
-  const auto found = direct(2, optim::adamw{.learning_rate = 0.01}, precision::bf16_mixed{}), through_host = staged(2, optim::adamw{.learning_rate = 0.01}, precision::bf16_mixed{});
+  const auto found = direct(2, perceptron, optim::adamw{.learning_rate = 0.01}, precision::bf16_mixed{}), through_host = staged(2, perceptron, optim::adamw{.learning_rate = 0.01}, precision::bf16_mixed{});
   CHECK(test::distance(found.losses, through_host.losses) <= 2e-2);
   CHECK(found.losses.back() < found.losses.front());
 }
@@ -114,9 +118,9 @@ TEST_CASE("in mixed precision sums are rounded, and learning goes on", "[nccl]")
 TEST_CASE("what kernels encode stays on the device; what the host must encode goes through its memory by the same communicator", "[nccl]") {
   const auto groups = [](const auto& compressor) {
     const int before = emulated::faults().groups;
-    const auto found = direct(2, optim::sgd{.learning_rate = 0.1}, compressor);
+    const auto found = direct(2, perceptron, optim::sgd{.learning_rate = 0.1}, compressor);
     const int seen = emulated::faults().groups - before;
-    check_same(found, staged(2, optim::sgd{.learning_rate = 0.1}, compressor), 1e-6);
+    check_same(found, staged(2, perceptron, optim::sgd{.learning_rate = 0.1}, compressor), 1e-6);
     return seen;
   };
   CHECK(groups(compress::cast<bfloat16>{}) > 0);
@@ -146,4 +150,17 @@ TEST_CASE("a rank that stops ends training by name", "[nccl]") {
     }
   });
   CHECK_THAT(said[0], Catch::Contains("rank 0 of 2") && Catch::Contains("all_reduce #0"));
+}
+
+TEST_CASE("what batch norm observes is summed where gradients are", "[nccl]") {
+  const auto normalised = nn::classifier{nn::sequential{nn::batch_norm{}, nn::linear{8}, nn::relu, nn::linear{3}}, {6}, 3};
+  const optim::sgd optimizer{.learning_rate = 0.1};
+  for (const int ranks : {1, 2, 3}) {
+    const auto found = direct(ranks, normalised, optimizer);
+    check_same(found, staged(ranks, normalised, optimizer), 1e-4);
+    CHECK(found.counted == found.planned);
+  }
+  const auto mixed = direct(2, normalised, optimizer, precision::bf16_mixed{}), through_host = staged(2, normalised, optimizer, precision::bf16_mixed{});
+  CHECK(test::distance(mixed.losses, through_host.losses) <= 2e-2);
+  CHECK(test::distance(mixed.parameters, through_host.parameters) <= 2e-2);
 }

@@ -8,7 +8,7 @@
 
 #include <entrain/core/dtype.hpp>
 #include <entrain/device/optim/gradient_norm.cuh>
-#include <entrain/device/optim/statistics.cuh>
+#include <entrain/device/optim/replica.cuh>
 #include <entrain/device/optim/update.cuh>
 #include <entrain/optim/clip.hpp>
 #include <entrain/optim/schedule.hpp>
@@ -249,14 +249,26 @@ TEST_CASE("a shard's table updates its part; norms of parts are refused", "[devi
 }
 
 TEST_CASE("statistics follow what was observed", "[device][optim]") {
-  const auto observed = test::normal_values<float>(300, 1), running = test::normal_values<float>(300, 2);
+  auto observed = test::normal_values<float>(300, 1);
+  const auto running = test::normal_values<float>(300, 2);
   const on_device<float> d_observed(observed), d_running(running);
   auto copy = on_device<bfloat16>::poisoned(300);
-  device::update_statistics(queue(), 300, 0.1, 4.0, static_cast<const double*>(nullptr), static_cast<const float*>(d_observed.data()), d_running.data(), copy.data());
+  follow_statistics(queue(), 300, 0.1, 4.0, static_cast<const float*>(d_observed.data()), d_running.data(), copy.data(), false);
   const auto out = d_running.host();
   const auto rounded = copy.host();
   for (std::size_t i = 0; i < 300; ++i) {
     CHECK(out[i] == Approx((1 - 0.1) * double(running[i]) + 0.1 * double(observed[i]) / 4).epsilon(1e-6));
     CHECK(rounded[i].bits == bfloat16(out[i]).bits);
+  }
+  // What is no number is left out where that is asked for.
+  observed[7] = std::numeric_limits<float>::infinity(), observed[8] = std::nanf("");
+  const on_device<float> odd(observed);
+  for (const bool forgiving : {true, false}) {
+    const on_device<float> followed(out);
+    follow_statistics(queue(), 300, 0.1, 4.0, static_cast<const float*>(odd.data()), followed.data(), followed.data(), forgiving);
+    const auto now = followed.host();
+    CHECK((now[7] == out[7]) == forgiving);
+    CHECK(std::isfinite(now[8]) == forgiving);
+    CHECK(now[9] != out[9]);
   }
 }

@@ -14,8 +14,12 @@
 #include <entrain/compress/none.hpp>
 #include <entrain/compress/top_k.hpp>
 #include <entrain/device/device.cuh>
+#include <entrain/nn/batch_norm.hpp>
+#include <entrain/nn/classifier.hpp>
 #include <entrain/nn/gpt.hpp>
+#include <entrain/nn/linear.hpp>
 #include <entrain/nn/mlp.hpp>
+#include <entrain/nn/sequential.hpp>
 #include <entrain/optim/optim.hpp>
 #include <entrain/parallel/data.hpp>
 #include <entrain/trainer/trainer.hpp>
@@ -118,8 +122,8 @@ TEST_CASE("after the first step nothing is allocated on the device", "[device]")
 }
 
 TEST_CASE("the host waits for the loss of a step, and to watch a scale for the norm, but not to clip", "[device]") {
-  const auto waits = [](const auto& optimizer, const auto&... precision) {
-    trainer run{perceptron, optimizer, engine::cuda{}, precision...};
+  const auto waits_of = [](const auto& model, const auto& optimizer, const auto&... precision) {
+    trainer run{model, optimizer, engine::cuda{}, precision...};
     labelled_batch batch;
     const std::vector<std::uint64_t> indices{1, 2, 3, 4};
     test::clusters{}.fill(indices, batch);
@@ -128,10 +132,12 @@ TEST_CASE("the host waits for the loss of a step, and to watch a scale for the n
     run.step(batch);
     return emulated::waits - before;
   };
+  const auto waits = [&](const auto&... what) { return waits_of(perceptron, what...); };
   const long plain = waits(optim::adamw{});
   CHECK(plain >= 1);
   CHECK(waits(optim::clipped{optim::adamw{}, 0.1}) == plain);
   CHECK(waits(optim::clipped{optim::lamb{}, 0.1}, precision::bf16_mixed{}) == plain);
   CHECK(waits(optim::clipped{optim::adamw{}, 0.1}, precision::fp16_mixed{}) == plain + 1);
+  CHECK(waits_of(nn::classifier{nn::sequential{nn::batch_norm{}, nn::linear{3}}, {6}, 3}, optim::adamw{}) == plain);
 }
 #endif

@@ -9,7 +9,13 @@
 
 #include <entrain/checkpoint/checkpoint.hpp>
 #include <entrain/device/device.cuh>
+#include <entrain/nn/batch_norm.hpp>
+#include <entrain/nn/classifier.hpp>
 #include <entrain/nn/cnn.hpp>
+#include <entrain/nn/convolution.hpp>
+#include <entrain/nn/flatten.hpp>
+#include <entrain/nn/linear.hpp>
+#include <entrain/nn/sequential.hpp>
 #include <entrain/optim/optim.hpp>
 #include <entrain/parallel/data.hpp>
 #include <entrain/trainer/trainer.hpp>
@@ -58,4 +64,15 @@ TEST_CASE("a CNN's run on the device goes on bit for bit", "[device]") {
   CHECK(second.losses.size() == 3);  // from step 5
   CHECK(second.parameters == whole.parameters);
   std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("batch norm's running values are the host's", "[device]") {
+  const nn::classifier normalised{nn::sequential{nn::convolution{.filters = 3, .kernel = 3}, nn::batch_norm{}, nn::relu, nn::flatten{}, nn::linear{4}}, {1, 8, 8}, 4};
+  for (const int ranks : {1, 3}) {
+    CAPTURE(ranks);
+    const auto host = train(ranks, normalised, pictures{}, steps, 6, plain);
+    check_same(train(ranks, normalised, pictures{}, steps, 6, plain, engine::cuda{}), host, 1e-4);
+    CHECK(test::distance(train(ranks, normalised, pictures{}, steps, 6, plain, engine::cuda{}, precision::bf16_mixed{}).parameters, host.parameters) <= 5e-2);
+    CHECK(test::distance(train(ranks, normalised, pictures{}, steps, 6, plain, engine::cuda{}, precision::fp16_mixed{}).parameters, host.parameters) <= 2e-2);
+  }
 }

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -23,9 +22,11 @@
 #include <entrain/parallel/concepts.hpp>
 #include <entrain/parallel/device_exchange.hpp>
 #include <entrain/parallel/device_passes.hpp>
+#include <entrain/parallel/device_statistics.hpp>
 #include <entrain/parallel/encoded_exchange.hpp>
 #include <entrain/parallel/loss_scale.hpp>
 #include <entrain/parallel/metrics.hpp>
+#include <entrain/parallel/momentum.hpp>
 #include <entrain/parallel/plan.hpp>
 #include <entrain/parallel/reaching_exchange.hpp>
 #include <entrain/parallel/staged_exchange.hpp>
@@ -44,7 +45,7 @@
 //
 // The engine's kernels are found by argument-dependent look-up where a program includes them: make_update_table(engine, layout),
 // apply_update(engine, optimizer, context, table, arrays), sum_of_squares(engine, table, gradient), clip_on_device(engine, table, gradient,
-// count, norm), round_parameters and round_parameters_again.
+// count, norm), round_parameters and round_parameters_again, and what device_statistics.hpp asks for.
 
 namespace entrain::parallel {
 
@@ -56,6 +57,7 @@ struct update_arrays {
   const T* gradient = nullptr;
   std::array<Kept*, Fields> state{};
   const double* gradient_scale = nullptr;  // on the device: a factor beside the context's
+  const std::uint8_t* idle = nullptr;      // on the device, of each block of the layout: 1 where it rests
   bool stochastic_rounding = false;        // of `computed`, keyed by the seed and the context's step
   std::uint64_t seed = 0;
 };
@@ -101,7 +103,10 @@ class device_replica {
         computed_(is_mixed ? layout_.size() : 0),
         gradient_(layout_.size()),
         exchange_(layout_, engine_, comm, compressor, bucket_bytes, !optimizer_type::elementwise),
+        statistics_(layout_.trainable_begin(), engine_, comm),
         metrics_(comm) {
+    check_momentum<compressor_type>(optimizer);
+    check_same_momentum(optimizer, compressor);
     for (std::size_t f = 0; f < field_count; ++f)
       if (needs(f)) fields_[f] = buffer<kept_type, space>(layout_.size());
   }
@@ -120,7 +125,7 @@ class device_replica {
   // The host's copy; assemble_parameters() fetches it, parameters_changed() sends it.
   std::span<kept_type> parameters() { return host_.span(); }
   void assemble_parameters() {
-    exchange_.settle();
+    settle();
     engine_.copy(kept_.data(), host_.data(), host_.size());
     engine_.wait();
   }
@@ -137,7 +142,9 @@ class device_replica {
     step_report report;
     report.learning_rate = optimizer_.learning_rate_at(how.step);
     report.loss_scale = scaler_.scale(), how.loss_scale = float(report.loss_scale);
+    statistics_.settle();
     exchange_.begin_step({.seed = how.seed, .step = how.step, .rank = std::uint32_t(comm_.rank()), .learning_rate = report.learning_rate});
+    if constexpr (requires { exchange_.idle(); }) how.idle = exchange_.idle();
     {
       const timed computing(report.compute_seconds);
       metrics_.start(backward(batch, how), stop);
@@ -159,6 +166,7 @@ class device_replica {
     parallel::plan p;
     exchange_.add_to(p, step);
     if (comm_.size() > 1) p.push_back({"all_reduce", "metrics", sizeof(double), step_metrics<communicator_type>::count});
+    statistics_.add_to(p);
     return p;
   }
   std::string explain(std::uint64_t step = 0) const { return exchange_.explain(step); }
@@ -222,6 +230,10 @@ class device_replica {
     else return kept_.all();
   }
 
+  void settle() {
+    exchange_.settle();
+    statistics_.settle();
+  }
   loss_sum backward(const batch_type& batch, const nn::pass& how) {
     return passes_.run(model_, computed(), batch, gradient_.all(), how, [&](std::size_t block) { exchange_.ready(block, gradient_.all()); });
   }
@@ -229,7 +241,7 @@ class device_replica {
   void update(const nn::pass& how, step_report& report) {
     optim::update_context context{how.step - scaler_.skipped(), report.learning_rate, 1, block_kind::weight};
     const double clip = optim::clip_norm_of(optimizer_), scale = scaler_.scale();
-    if (scaler_.enabled() || layout_.trainable_begin() > 0) exchange_.settle();  // the host waits for the device
+    if (scaler_.enabled() || statistics_.waits()) settle();  // the host waits for the device
     update_arrays<T, kept_type, field_count> arrays;
     arrays.kept = kept_.data(), arrays.gradient = gradient_.data();
     if (scaler_.enabled()) {
@@ -245,29 +257,21 @@ class device_replica {
     if constexpr (is_mixed) arrays.computed = computed_.data();
     else arrays.computed = kept_.data();
     for (std::size_t f = 0; f < field_count; ++f) arrays.state[f] = fields_[f].data();
+    arrays.idle = idle_on_device(how.idle);
     if (is_mixed && stochastic_rounding_) {
       arrays.stochastic_rounding = true, arrays.seed = how.seed;
       rounding_ = {1, how.seed, context.step};
     }
+    statistics_.update(gradient_.all(), kept_.all(), arrays.computed, report.loss.count, scaler_.enabled());
     apply_update(engine_, optimizer_, context, table_, arrays);
-    if (layout_.trainable_begin() > 0) update_statistics_on_host(report.loss.count);
   }
 
-  // Few numbers, a mean over ranks and a running mean: not worth kernels of their own.
-  void update_statistics_on_host(std::int64_t count) {
-    const std::size_t n = layout_.trainable_begin();
-    observed_.resize(n), observed_sums_.resize(n);
-    engine_.copy(static_cast<const T*>(gradient_.data()), observed_.data(), n);
-    engine_.copy(static_cast<const kept_type*>(kept_.data()), host_.data(), n);
-    engine_.wait();
-    std::copy(observed_.begin(), observed_.end(), observed_sums_.begin());
-    if (comm_.size() > 1) comm::all_reduce(comm_, view<kept_type>(observed_sums_), comm::sum{});
-    if (scaler_.enabled())  // sums too large for 16 bits say nothing
-      for (std::size_t i = 0; i < n; ++i)
-        if (!std::isfinite(observed_sums_[i])) observed_sums_[i] = host_[i] * kept_type(count);
-    update_statistics<kept_type>(observed_sums_, host_.span().first(n), count);
-    engine_.copy(static_cast<const kept_type*>(host_.data()), kept_.data(), n);
-    if constexpr (is_mixed) round_parameters(engine_, static_cast<const kept_type*>(kept_.data()), computed_.data(), n);
+  // Null where no block rests.
+  const std::uint8_t* idle_on_device(std::span<const std::uint8_t> idle) {
+    if (idle.empty()) return nullptr;
+    if (idle_.size() == 0) idle_ = buffer<std::uint8_t, space>(idle.size());
+    engine_.copy(idle.data(), idle_.data(), idle.size());
+    return idle_.data();
   }
 
   model_type& model_;
@@ -284,10 +288,10 @@ class device_replica {
   buffer<kept_type, space> kept_;
   buffer<T, space> computed_, gradient_;
   exchange_type exchange_;  // after the gradient: what is under way when a step is broken off ends before its memory does
+  device_statistics<T, kept_type, engine_type, communicator_type> statistics_;  // likewise
   std::array<buffer<kept_type, space>, field_count> fields_;
+  buffer<std::uint8_t, space> idle_;
   step_metrics<communicator_type> metrics_;
-  std::vector<T> observed_;
-  std::vector<kept_type> observed_sums_;
 };
 
 }  // namespace entrain::parallel

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -53,23 +54,29 @@ class staged_exchange {
     if (inner_) inner_->begin_step(where);
   }
 
+  // Of each block, 1: it rests in this step (parallel/exchange.hpp). Empty: all take part.
+  std::span<const std::uint8_t> idle() const { return inner_ ? inner_->idle() : std::span<const std::uint8_t>(); }
+
   // The block's gradient will be final when the engine has done what it has been given so far.
   void ready(std::size_t block, view<T, space> gradient) {
     if (!inner_ || !routes::trained(layout_[block])) return;
     const auto& b = layout_[block];
+    order_.push_back(block);
+    if (rests(block)) return;  // nobody reads it
     engine_.mark(arrived_[block]);
     beside_.await(arrived_[block]);
     beside_.copy(static_cast<const T*>(gradient.data() + b.offset), landing() + b.offset, b.count);
     beside_.mark(arrived_[block]);
-    order_.push_back(block);
   }
 
   // After the last block; afterwards the engine's next work finds the sums in `gradient`.
   void finish(view<T, space> gradient, double count) {
     if (!inner_) return;
     for (const std::size_t block : order_) {
-      arrived_[block].wait();
-      if constexpr (converts) convert(moved_.data(), host_.data(), layout_[block]);
+      if (!rests(block)) {
+        arrived_[block].wait();
+        if constexpr (converts) convert(moved_.data(), host_.data(), layout_[block]);
+      }
       inner_->ready(block, host_.span());
     }
     inner_->finish_stages(host_.span(), count);
@@ -100,6 +107,7 @@ class staged_exchange {
  private:
   using staging = typename Engine::staging_space;
 
+  bool rests(std::size_t block) const { return !idle().empty() && idle()[block]; }
   T* landing() {
     if constexpr (converts) return moved_.data();
     else return host_.data();

@@ -11,6 +11,7 @@
 #include <entrain/core/stochastic_rounding.hpp>
 #include <entrain/device/optim/add.cuh>
 #include <entrain/device/optim/gradient_norm.cuh>
+#include <entrain/device/optim/statistics.cuh>
 #include <entrain/device/optim/update.cuh>
 #include <entrain/device/optim/update_table.cuh>
 
@@ -55,7 +56,13 @@ has_kernels<Optimizer> has_update(const cuda_queue&, const Optimizer&);
 template <class Optimizer, class Arrays>
 void apply_update(const cuda_queue& queue, const Optimizer& optimizer, const optim::update_context& context, const device::update_table& table, const Arrays& arrays) {
   device::update(queue, optimizer, context, table, arrays.kept, arrays.computed, arrays.gradient, arrays.state,
-                 {.gradient_scale = arrays.gradient_scale, .stochastic_rounding = arrays.stochastic_rounding, .seed = arrays.seed});
+                 {.gradient_scale = arrays.gradient_scale, .idle = arrays.idle, .stochastic_rounding = arrays.stochastic_rounding, .seed = arrays.seed});
+}
+
+// For parallel/device_statistics.hpp. computed: running in T; running itself if T is Kept.
+template <class Kept, class T, class G>
+void follow_statistics(const cuda_queue& queue, std::size_t n, double momentum, double samples, const G* sums, Kept* running, T* computed, bool forgiving) {
+  device::launch(queue, device::follow_statistics<Kept, T, G>, {device::grid_for(queue, n, 256), 256}, n, momentum, samples, sums, running, computed, forgiving);
 }
 
 // What the update of that seed and step rounded by chance, rounded again from where it left them: arena[begin, end).
