@@ -67,6 +67,11 @@ std::vector<bucket> cut_for_sums(const parameter_layout& layout, int ranks, std:
   if (ranks == 1) return {};
   return cut_buckets(layout, std::max<std::size_t>(1, bucket_bytes / sizeof(T)), whole_blocks, parameter_layout::alignment);
 }
+// For sums of which every rank takes one part of each bucket; on one rank all of one.
+template <class T>
+std::vector<bucket> cut_for_shards(const parameter_layout& layout, int ranks, std::size_t bucket_bytes) {
+  return cut_by_range(layout, ranks == 1 ? layout.size() : std::max<std::size_t>(1, bucket_bytes / sizeof(T)), parameter_layout::alignment * std::size_t(ranks));
+}
 // A bucket's elements; its end may reach past the last parameter.
 inline std::pair<std::size_t, std::size_t> range_within(const parameter_layout& layout, const bucket& b) {
   return {b.begin, std::min(b.end, layout.size())};

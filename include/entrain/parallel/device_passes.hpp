@@ -27,15 +27,16 @@ class device_passes {
  public:
   device_passes(const Engine& engine, std::size_t micro_batches) : engine_(engine), micro_batches_(micro_batches), captured_(engine) {}
 
-  // ready(block): as soon as the engine has been given all of the block's gradient.
-  template <class Ready>
-  loss_sum run(Model& model, view<const T, space> parameters, const batch_type& batch, view<T, space> gradient, const nn::pass& how, Ready&& ready) {
+  // ready(block): as soon as the engine has been given all of the block's gradient. before_waiting(): when it has been given everything.
+  template <class Ready, class Before>
+  loss_sum run(Model& model, view<const T, space> parameters, const batch_type& batch, view<T, space> gradient, const nn::pass& how, Ready&& ready, Before&& before_waiting) {
     const auto losses = engine_.defer_losses();
     loss_sum total = each(batch, how, [&](const batch_type& piece, const nn::pass& its, bool last) {
       return captured_.run(model, parameters, piece, gradient, its, [&](std::size_t block) {
         if (last) ready(block);
       });
     });
+    before_waiting();
     return total += losses.total();
   }
 

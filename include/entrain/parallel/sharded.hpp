@@ -3,12 +3,15 @@
 
 #include <cstddef>
 #include <string>
+#include <type_traits>
+#include <utility>
 
 #include <entrain/compress/concepts.hpp>
 #include <entrain/core/describe.hpp>
 #include <entrain/core/placement.hpp>
 #include <entrain/nn/concepts.hpp>
 #include <entrain/parallel/concepts.hpp>
+#include <entrain/parallel/device_replica.hpp>
 #include <entrain/parallel/offloaded.hpp>
 #include <entrain/parallel/synchronous.hpp>
 
@@ -20,8 +23,24 @@
 // one sends travels as in parallel::data, and every rank keeps its shard of the sum. Needs an elementwise optimizer. The same steps as
 // parallel::data, bit for bit where the communicator sums in a fixed order.
 // Bytes a rank and step: the whole gradient on the wire, 1/p of the parameters. Optimizer memory: 1/p.
+//
+// On a device the same happens there where the communicator reaches its memory (comm::nccl) and nothing is encoded (parallel/device_replica.hpp);
+// else exchange and optimizer run on the host (parallel/offloaded.hpp).
 
 namespace entrain::parallel {
+
+// Whether the device has the optimizer's update, and the communicator sums and gathers there.
+template <class Setup>
+constexpr bool shards_on_device() {
+  if constexpr (!updates_on_device<Setup>()) return false;
+  else {
+    using engine = std::remove_cvref_t<decltype(std::declval<typename Setup::model&>().engine())>;
+    using T = typename Setup::value_type;
+    using C = typename Setup::communicator;
+    return exchanges_on_device<T, engine, C, typename Setup::compressor> && comm::native<C, comm::collective::reduce_scatter, T, comm::sum, typename engine::space> &&
+           comm::native<C, comm::collective::all_gather, T, comm::no_operation, typename engine::space>;
+  }
+}
 
 struct sharded {
   using slot_type = slot::parallelism;
@@ -47,9 +66,15 @@ struct sharded {
           }) {}
   };
 
-  // On a device: its passes, and exchange and optimizer on the host (parallel/offloaded.hpp).
   template <class Setup>
-    requires(!nn::on_host<typename Setup::model>)
+    requires(shards_on_device<Setup>())
+  struct replica<Setup> : device_replica<Setup, entrain::sharded> {
+    replica(const sharded& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm, const typename Setup::compressor& compressor)
+        : device_replica<Setup, entrain::sharded>(p.accumulate, p.bucket_bytes, model, optimizer, comm, compressor) {}
+  };
+
+  template <class Setup>
+    requires(!nn::on_host<typename Setup::model> && !shards_on_device<Setup>())
   struct replica<Setup> : offloaded_base<Setup>, synchronous_replica<offloaded_setup<Setup>, entrain::sharded> {
     replica(const sharded& p, typename Setup::model& model, const typename Setup::optimizer& optimizer, typename Setup::communicator& comm,
             const typename Setup::compressor& compressor)

@@ -22,29 +22,25 @@ namespace entrain::device {
 // As update() does it.
 template <class Kept, class T>
 __global__ void round_by_chance(random_stream random, const Kept* kept, T* computed, std::size_t begin, std::size_t end) {
-  for (std::size_t i = begin + thread_index(); i < end; i += thread_count()) computed[i] = stochastically_rounded<T>(float(kept[i]), random.bits(i));
+  for (std::size_t i = begin + thread_index(); i < end; i += thread_count()) computed[i - begin] = stochastically_rounded<T>(float(kept[i - begin]), random.bits(i));
 }
 
 }  // namespace entrain::device
 
 namespace entrain::engine {
 
-inline device::update_table make_update_table(const cuda_queue&, const parameter_layout& layout) { return device::update_table(layout, 0, layout.size()); }
+inline device::update_table make_update_table(const cuda_queue&, const parameter_layout& layout, std::size_t begin, std::size_t end) { return device::update_table(layout, begin, end); }
 
-// The sum of squares of a whole gradient; waits for it.
+// The next three leave a number in the device's memory, and nobody waits: the sum of squares of a table's gradient,
 template <class T>
-double sum_of_squares(const cuda_queue& queue, const device::update_table& table, const T* gradient) {
-  device::gradient_squares(queue, table, gradient, queue.context().scalars());
-  return *queue.context().read_scalars(queue.stream(), 1);
+void put_squares(const cuda_queue& queue, const device::update_table& table, const T* gradient, double* to) {
+  device::gradient_squares(queue, table, gradient, to);
 }
-
-// Where the factor lies, in the device's memory, that means and clips this gradient of sums over `count` samples; nobody waits.
-template <class T>
-const double* clip_on_device(const cuda_queue& queue, const device::update_table& table, const T* gradient, std::int64_t count, double clip_norm) {
-  double *squares = queue.context().scalars(), *scale = squares + 1;
-  device::gradient_squares(queue, table, gradient, squares);
-  device::gradient_scale(queue, {.factor = 1.0 / double(count), .clip_norm = clip_norm, .squares = squares}, scale);
-  return scale;
+// the sum of n numbers,
+inline void put_sum(const cuda_queue& queue, const double* from, std::size_t n, double* to) { device::launch(queue, device::sum_partials<0>, {1, 1024}, from, n, to); }
+// and the factor that means and clips a gradient of sums over `count` samples, whose squares add up to *squares.
+inline void put_clip_scale(const cuda_queue& queue, const double* squares, std::int64_t count, double clip_norm, double* to) {
+  device::gradient_scale(queue, {.factor = 1.0 / double(count), .clip_norm = clip_norm, .squares = squares}, to);
 }
 
 // Whether there are kernels for an optimizer, as a type: parallel/data.hpp gives the update of others to the host.
@@ -65,7 +61,7 @@ void follow_statistics(const cuda_queue& queue, std::size_t n, double momentum, 
   device::launch(queue, device::follow_statistics<Kept, T, G>, {device::grid_for(queue, n, 256), 256}, n, momentum, samples, sums, running, computed, forgiving);
 }
 
-// What the update of that seed and step rounded by chance, rounded again from where it left them: arena[begin, end).
+// What the update of that seed and step rounded by chance, rounded again from where it left them: arena[begin, end), where the arrays begin.
 template <class Kept, class T>
 void round_parameters_again(const cuda_queue& queue, const Kept* kept, T* computed, std::size_t begin, std::size_t end, std::uint64_t seed, std::uint64_t step) {
   if (begin < end)
