@@ -162,7 +162,7 @@ class grid_runner {
   std::deque<fiber> fibers_;
   struct storage {
     std::vector<aligned_bytes> all;
-    void assign(std::size_t bytes, aligned_bytes fill) { all.assign(bytes / 128 + 1, fill); }
+    void assign(std::size_t bytes, const aligned_bytes& fill) { all.assign(bytes / 128 + 1, fill); }
     void* data() { return all.data(); }
   } shared_;
   std::vector<unsigned char> slots_;
