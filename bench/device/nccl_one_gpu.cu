@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -34,6 +35,18 @@ void speak_over_sockets(int rank) {
     ::setenv(name, value, 0);  // whoever starts us may know better
 }
 
+// As parallel::sharded does it: each rank's part of the sum where it lies, and then all parts.
+bool sums_in_place(comm::nccl<comm::nccl_ranks>& world, const engine::cuda_queue& engine, const buffer<float, cuda_space>& values, float expected) {
+  const std::size_t part = values.size() / std::size_t(world.size());
+  const view<float, cuda_space> own = values.subview(std::size_t(world.rank()) * part, part);
+  comm::reduce_scatter(world, view<const float, cuda_space>(values.all()), own);
+  comm::all_gather(world, view<const float, cuda_space>(own), values.all());
+  std::vector<float> found(values.size());
+  engine.copy(static_cast<const float*>(values.data()), found.data(), found.size());
+  engine.wait();
+  return std::count(found.begin(), found.end(), expected) == std::ptrdiff_t(found.size());
+}
+
 // In a process of its own, which has not touched CUDA before.
 exit_code rank_main(int rank, int ranks, const std::filesystem::path& path, std::chrono::milliseconds deadline) {
   speak_over_sockets(rank);
@@ -51,6 +64,7 @@ exit_code rank_main(int rank, int ranks, const std::filesystem::path& path, std:
     engine.wait();
     for (const float sum : sums)
       if (sum != float(ranks * (ranks + 1) / 2)) return std::printf("%d ranks on one GPU, rank %d: wrong sum %g\n", ranks, rank, double(sum)), wrong;
+    if (!sums_in_place(world, engine, in, float(ranks * (ranks + 1) / 2))) return std::printf("%d ranks on one GPU, rank %d: wrong sums in place\n", ranks, rank), wrong;
     constexpr int repeats = 10;
     const auto begin = std::chrono::steady_clock::now();
     for (int i = 0; i < repeats; ++i) comm::all_reduce(world, in, out);
