@@ -63,15 +63,14 @@ void gradient_squares(const engine::cuda_queue& queue, const update_table& table
 
 // Pointers are to device memory, and may be null.
 struct gradient_factors {
-  double factor = 1;                // of this rank's sums: 1 / (loss scale), or 1 / samples where the host knows their number
+  double factor = 1;                // of the sums: 1 / samples
   double clip_norm = 0;             // of what the factor makes of the gradient; 0: none
   const double* squares = nullptr;  // of the sums, over all ranks
-  const double* count = nullptr;    // samples over all ranks: divides the factor
 };
 
 template <int>
 __global__ void settle_gradient_scale(gradient_factors of, double* scale) {
-  double s = of.count ? of.factor / *of.count : of.factor;
+  double s = of.factor;
   if (of.squares) {
     const double norm = std::sqrt(*of.squares) * s;
     if (of.clip_norm > 0 && norm > of.clip_norm) s = s * of.clip_norm / norm;
