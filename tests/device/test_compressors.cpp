@@ -7,18 +7,15 @@
 #include <cstdint>
 #include <vector>
 
-#include <entrain/comm/threads.hpp>
 #include <entrain/compress/compress.hpp>
 #include <entrain/device/device.cuh>
 #include <entrain/nn/host.hpp>
 #include <entrain/nn/mlp.hpp>
 #include <entrain/optim/optim.hpp>
 #include <entrain/parallel/data.hpp>
-#include <entrain/trainer/trainer.hpp>
 
-#include "../trainer/losses.hpp"
 #include "../trainer/models.hpp"
-#include "device_test.hpp"
+#include "trainers.hpp"
 
 // Compressors that ask more of a trainer than to carry sums: blocks that rest, momentum, several communications, other compressors for
 // other blocks or steps. What the device's trainer learns with them is what the host's learns.
@@ -31,31 +28,15 @@ namespace {
 const nn::mlp perceptron{.inputs = 6, .hidden = {8, 7, 8, 5}, .outputs = 3};
 const test::clusters samples{.samples = 29};
 
-struct outcome {
-  std::vector<double> losses;
-  std::vector<float> parameters;
-};
-
 template <class Optimizer, class C, class Engine>
-outcome train(int ranks, const Optimizer& optimizer, const C& c, const Engine& engine) {
-  outcome out;
-  comm::run_ranks(ranks, [&](comm::threads& world) {
-    std::vector<double> seen;
-    trainer run{perceptron, optimizer, world, test::losses_to{&seen}, parallel::data{.bucket_bytes = 200}, c, engine};
-    run.fit(samples, {.steps = 8, .batch = 8});
-    run.assemble_parameters();
-    if (world.rank() == 0) out = {seen, {run.parameters().begin(), run.parameters().end()}};
-  });
-  return out;
+test::outcome train(int ranks, const Optimizer& optimizer, const C& c, const Engine& engine) {
+  return test::train(ranks, perceptron, samples, 8, 8, optimizer, parallel::data{.bucket_bytes = 200}, c, engine);
 }
-
 template <class Optimizer, class C>
 void check(const Optimizer& optimizer, const C& c) {
   for (const int ranks : {1, 3}) {
     CAPTURE(ranks, entrain::describe(c));
-    const auto host = train(ranks, optimizer, c, engine::host{}), device = train(ranks, optimizer, c, engine::cuda{});
-    CHECK(test::distance(device.losses, host.losses) <= 1e-4);
-    CHECK(test::distance(device.parameters, host.parameters) <= 1e-4);
+    test::check_same(train(ranks, optimizer, c, engine::cuda{}), train(ranks, optimizer, c, engine::host{}), 1e-4);
   }
 }
 

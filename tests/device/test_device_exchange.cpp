@@ -2,9 +2,9 @@
 // entrain-test: emulated, because its ranks are threads that share one device, slow
 #include "../catch.hpp"
 
+#include <chrono>
 #include <string>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 #include <entrain/comm/nccl.hpp>
@@ -20,16 +20,13 @@
 #include <entrain/nn/sequential.hpp>
 #include <entrain/optim/optim.hpp>
 #include <entrain/parallel/data.hpp>
-#include <entrain/trainer/trainer.hpp>
 
-#include "../trainer/losses.hpp"
-#include "../trainer/models.hpp"
 #include "device_test.hpp"
+#include "nccl_trainers.hpp"
 
 // Gradients that are summed on the device, by comm::nccl: ranks learn what one rank learns, and what goes through host memory learns.
 
 using namespace entrain;
-using test::losses_to;
 
 using world_type = comm::nccl<comm::threads>;
 static_assert(parallel::exchanges_on_device<float, engine::cuda_queue, world_type, compress::none>);
@@ -38,49 +35,15 @@ static_assert(!parallel::exchanges_on_device<float, engine::cuda_queue, comm::th
 
 namespace {
 
-struct outcome {
-  std::vector<double> losses;
-  std::vector<float> parameters;
-  std::string explained;
-  std::uint64_t planned = 0, counted = 0;
-};
-
 constexpr std::uint64_t steps = 12;
 const nn::mlp perceptron{.inputs = 6, .hidden = {8, 7}, .outputs = 3};
 
-template <class World, class Model, class Optimizer, class... More>
-outcome train_on(World& world, const Model& model, const Optimizer& optimizer, const More&... more) {
-  outcome out;
-  trainer run{model, optimizer, world, engine::cuda{}, losses_to{&out.losses}, more...};
-  const auto before = world.counters().bytes;
-  run.fit(test::clusters{}, {.steps = steps, .batch = 12});
-  out.counted = world.counters().bytes - before, out.planned = steps * parallel::bytes_sent(run.plan(12));
-  out.explained = run.explain();
-  run.assemble_parameters();
-  out.parameters.assign(run.parameters().begin(), run.parameters().end());
-  return out;
-}
-template <class... Arguments>
-outcome direct(int ranks, const Arguments&... arguments) {
-  outcome out;
-  comm::run_ranks(ranks, [&](comm::threads& host) {
-    comm::nccl world{host, 0, {.deadline = std::chrono::seconds(30)}};
-    auto mine = train_on(world, arguments...);
-    if (host.rank() == 0) out = std::move(mine);
-  });
-  return out;
-}
-template <class... Arguments>
-outcome staged(int ranks, const Arguments&... arguments) {
-  outcome out;
-  comm::run_ranks(ranks, [&](comm::threads& world) {
-    auto mine = train_on(world, arguments...);
-    if (world.rank() == 0) out = std::move(mine);
-  });
-  return out;
-}
+template <class... What>
+test::nccl_outcome direct(int ranks, const What&... what) { return test::train_by_nccl(ranks, steps, what..., engine::cuda{}); }
+template <class... What>
+test::nccl_outcome staged(int ranks, const What&... what) { return test::train_by_threads(ranks, steps, what..., engine::cuda{}); }
 
-void check_same(const outcome& found, const outcome& expected, double tolerance) {
+void check_same(const test::nccl_outcome& found, const test::nccl_outcome& expected, double tolerance) {
   REQUIRE(found.losses.size() == steps);
   CHECK(test::distance(found.losses, expected.losses) <= tolerance);
   CHECK(test::distance(found.parameters, expected.parameters) <= 10 * tolerance);

@@ -2,17 +2,14 @@
 // entrain-test: emulated, because its ranks are threads that share one device, slow
 #include "../catch.hpp"
 
-#include <chrono>
 #include <filesystem>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <unistd.h>
 
 #include <entrain/checkpoint/checkpoint.hpp>
-#include <entrain/comm/nccl.hpp>
-#include <entrain/comm/threads.hpp>
+#include <entrain/compress/cast.hpp>
 #include <entrain/device/device.cuh>
 #include <entrain/nn/batch_norm.hpp>
 #include <entrain/nn/classifier.hpp>
@@ -22,11 +19,9 @@
 #include <entrain/optim/optim.hpp>
 #include <entrain/parallel/data.hpp>
 #include <entrain/parallel/sharded.hpp>
-#include <entrain/trainer/trainer.hpp>
 
-#include "../trainer/losses.hpp"
-#include "../trainer/models.hpp"
 #include "device_test.hpp"
+#include "nccl_trainers.hpp"
 
 // Optimizer state in shards on the devices, by comm::nccl: the bits of parallel::data there, whose sums have the same order in the
 // emulation, and a p-th of its state.
@@ -35,41 +30,12 @@ using namespace entrain;
 
 namespace {
 
-struct outcome {
-  std::vector<double> losses;
-  std::vector<float> parameters;
-  double evaluated = 0;
-  std::string explained;
-  std::uint64_t planned = 0, counted = 0;
-};
-
 const nn::mlp perceptron{.inputs = 6, .hidden = {8, 7}, .outputs = 3};
 const optim::adamw adam{.learning_rate = 0.01};
 const std::filesystem::path folder = std::filesystem::temp_directory_path() / ("entrain_device_shards_" + std::to_string(::getpid()));
 
-template <class World, class Model, class Optimizer, class Form, class... More>
-outcome train_on(World& world, std::uint64_t to, const Model& model, const Optimizer& optimizer, const Form& form, const More&... more) {
-  outcome out;
-  trainer run{model, optimizer, world, test::losses_to{&out.losses}, form, more...};
-  const auto before = world.counters().bytes;
-  run.fit(test::clusters{}, {.steps = to, .batch = 12, .resume = true});
-  out.counted = world.counters().bytes - before, out.planned = to * parallel::bytes_sent(run.plan(12));
-  out.explained = run.explain();
-  run.assemble_parameters();
-  out.parameters.assign(run.parameters().begin(), run.parameters().end());
-  out.evaluated = run.evaluate(test::clusters{}).mean();
-  return out;
-}
 template <class... What>
-outcome train(int ranks, std::uint64_t to, const What&... what) {
-  outcome out;
-  comm::run_ranks(ranks, [&](comm::threads& host) {
-    comm::nccl world{host, 0, {.deadline = std::chrono::seconds(30)}};
-    auto mine = train_on(world, to, what..., engine::cuda{});
-    if (host.rank() == 0) out = std::move(mine);
-  });
-  return out;
-}
+test::nccl_outcome train(int ranks, std::uint64_t to, const What&... what) { return test::train_by_nccl(ranks, to, what..., engine::cuda{}); }
 
 constexpr std::uint64_t steps = 8;
 
@@ -143,12 +109,8 @@ TEST_CASE("the host goes on from shards on devices", "[nccl]") {
   std::filesystem::remove_all(folder);
   const auto expected = train(2, steps, perceptron, adam, parallel::sharded{});
   train(2, 4, perceptron, adam, parallel::sharded{}, here);
-  std::vector<float> found;
-  comm::run_ranks(2, [&](comm::threads& world) {
-    const auto mine = train_on(world, steps, perceptron, adam, parallel::sharded{}, here);
-    if (world.rank() == 0) found = mine.parameters;
-  });
-  CHECK(test::distance(found, expected.parameters) <= 1e-3);
+  const auto found = test::train_by_threads(2, steps, perceptron, adam, parallel::sharded{}, here);
+  CHECK(test::distance(found.parameters, expected.parameters) <= 1e-3);
   std::filesystem::remove_all(folder);
 }
 

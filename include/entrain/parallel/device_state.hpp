@@ -23,11 +23,11 @@
 #include <entrain/parallel/update.hpp>
 
 // Parameters and the optimizer's state in an engine's memory, and their update there. What is kept in more bits than the model computes with
-// is rounded in the same pass. Names and types in checkpoints are those of the host's replicas, so that either continues the other's run.
+// is rounded in the same pass. Optimizer state sharded as in ZeRO stage 1 (Rajbhandari et al., SC 2020). Names and types in checkpoints are those of the host's replicas, so that either continues the other's run.
 //
 // Placement = replicated: all of it on every rank. Placement = sharded: a rank has the optimizer's state, and what is kept in more bits, of
 // its 1/p of every bucket; it updates these, and the parameters that the model reads are gathered where they lie, bucket by bucket,
-// while later buckets are updated. Memory of a rank, n parameters, AdamW in mixed precision: 2 n + 12 n / p bytes beside the gradient.
+// while later buckets are updated. Cost: one launch and one all-gather a bucket, replicated one launch. Memory of a rank, n parameters, AdamW in mixed precision: 2 n + 12 n / p bytes beside the gradient.
 //
 // An engine provides make_update_table(engine, layout, begin, end), apply_update(engine, optimizer, context, table, arrays),
 // put_squares(engine, table, gradient, to), put_sum(engine, from, n, to), put_clip_scale(engine, squares, count, clip_norm, to),
@@ -190,7 +190,7 @@ class device_state {
       if (comm_.rank() != 0) continue;
       const std::span<const Kept> kept = sink.keep(std::move(values));
       for (const auto& block : layout_.blocks())
-        if (block.kind != block_kind::statistic) sink(field_name(f, block), kept.subspan(block.offset, block.count), block.dims);
+        if (block.kind != block_kind::statistic) sink(field_name<Optimizer>(f, block.name), kept.subspan(block.offset, block.count), block.dims);
     }
     if (comm_.rank() == 0 && rounding_[0] > 0) sink("precision.rounding", std::span<const std::uint64_t>(rounding_), {rounding_.size()});
   }
@@ -202,7 +202,7 @@ class device_state {
     for (std::size_t f = 0; f < field_count; ++f) {
       if (!needs(f)) continue;
       for (const auto& block : layout_.blocks())
-        if (block.kind != block_kind::statistic) source.read(field_name(f, block), std::span<Kept>(values).subspan(block.offset, block.count));
+        if (block.kind != block_kind::statistic) source.read(field_name<Optimizer>(f, block.name), std::span<Kept>(values).subspan(block.offset, block.count));
       for (const piece& own : pieces_) engine_.copy(values.data() + own.begin, fields_[f].data() + own.state_at, own.end - own.begin);
       engine_.wait();
     }
@@ -227,11 +227,7 @@ class device_state {
     pieces_.push_back({begin, end, kept_at, state_at, trains, make_update_table(engine_, layout_, begin, end)});
   }
   std::size_t here(const piece& own) const { return std::min(own.end, layout_.size()) - std::min(own.begin, layout_.size()); }
-  bool needs(std::size_t f) const {
-    if constexpr (requires { optimizer_.needs_field(f); }) return optimizer_.needs_field(f);
-    else return true;
-  }
-  static std::string field_name(std::size_t f, const parameter_block& block) { return "optimizer." + std::string(Optimizer::fields[f]) + "." + block.name; }
+  bool needs(std::size_t f) const { return needs_field(optimizer_, f); }
   template <class V>
   void fetch(const V* from, V* to, std::size_t n) const {
     engine_.copy(from, to, n);

@@ -237,7 +237,7 @@ class exchange {
   void mark_idle() {
     idle_.assign(layout_.blocks().size(), 0);
     each_route([&](auto& route, std::size_t leaf) {
-      if constexpr (requires { route.compressor().active(route.states().front()); })
+      if constexpr (detail::leaves_blocks_out<std::remove_cvref_t<decltype(route)>>)
         for (std::size_t i = 0; i < idle_.size(); ++i)
           if (phases_[now_].route_of[i] == leaf && routes::trained(layout_[i])) idle_[i] = !route.compressor().active(route.states()[i]);
     });

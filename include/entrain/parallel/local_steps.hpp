@@ -142,7 +142,7 @@ class local_steps_replica {
     for (const auto& block : layout_.blocks()) {
       if (comm_.rank() == 0) {
         sink("parameters." + block.name, std::span<const T>(of(block, parameters_)), block.dims);
-        if (block.kind != block_kind::statistic) sink(name_of(1) + "." + block.name, std::span<const T>(of(block, variance_)), block.dims);
+        if (block.kind != block_kind::statistic) sink(field_name<optimizer_type>(1, block.name), std::span<const T>(of(block, variance_)), block.dims);
       }
       const row_saver<communicator_type, std::remove_reference_t<Sink>> rows{comm_, sink, "shares." + block.name};
       rows("first_moment", of(block, momentum_));
@@ -155,7 +155,7 @@ class local_steps_replica {
   void load(Source&& source) {
     for (const auto& block : layout_.blocks()) {
       source.read("parameters." + block.name, of(block, parameters_));
-      if (block.kind != block_kind::statistic) source.read(name_of(1) + "." + block.name, of(block, variance_));
+      if (block.kind != block_kind::statistic) source.read(field_name<optimizer_type>(1, block.name), of(block, variance_));
       const row_loader<communicator_type, std::remove_reference_t<Source>> rows{comm_, source, "shares." + block.name};
       rows("first_moment", of(block, momentum_));
       rows("moved", of(block, moved_));
@@ -279,7 +279,6 @@ class local_steps_replica {
   }
   static const T* at(const parameter_block& b, const buffer<T>& values) { return values.data() + b.offset; }
   static std::span<T> of(const parameter_block& b, buffer<T>& values) { return values.span().subspan(b.offset, b.count); }
-  static std::string name_of(std::size_t field) { return "optimizer." + std::string(optimizer_type::fields[field]); }
   std::size_t size() const { return std::max(gradients_.arena_size(), moves_.arena_size()); }
   static const optimizer_type& checked(const optimizer_type& o) { return o.check(), o; }
 

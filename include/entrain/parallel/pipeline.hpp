@@ -170,7 +170,7 @@ class pipeline<Schedule>::replica {
     for (std::size_t f = 0; f < state_.field_count; ++f)
       if (state_.needs(f))
         for (std::size_t b = 0; b < layout_.blocks().size(); ++b)
-          if (layout_[b].kind != block_kind::statistic) save_block("optimizer." + std::string(optimizer_type::fields[f]) + ".", b, state_.field(f), sink);
+          if (layout_[b].kind != block_kind::statistic) save_block(field_name<optimizer_type>(f, ""), b, state_.field(f), sink);
   }
 
   template <class Source>
@@ -179,7 +179,7 @@ class pipeline<Schedule>::replica {
       source.read("parameters." + block.name, parameters_.span().subspan(block.offset, block.count));
       for (std::size_t f = 0; f < state_.field_count; ++f)
         if (state_.needs(f) && block.kind != block_kind::statistic)
-          source.read("optimizer." + std::string(optimizer_type::fields[f]) + "." + block.name, state_.field(f).subspan(block.offset, block.count));
+          source.read(field_name<optimizer_type>(f, block.name), state_.field(f).subspan(block.offset, block.count));
     }
   }
 

@@ -269,7 +269,7 @@ class synchronous_replica {
     const std::span<const T> values = is_sharded ? sink.keep(std::move(whole)).subspan(layout_.trainable_begin()) : std::span<const T>(own);
     for (const auto& block : layout_.blocks())
       if (block.kind != block_kind::statistic)
-        sink("optimizer." + std::string(optimizer_type::fields[f]) + "." + block.name, values.subspan(block.offset - layout_.trainable_begin(), block.count), block.dims);
+        sink(field_name<optimizer_type>(f, block.name), values.subspan(block.offset - layout_.trainable_begin(), block.count), block.dims);
   }
 
   template <class Source>
@@ -278,7 +278,7 @@ class synchronous_replica {
     for (const auto& block : layout_.blocks()) {
       if (block.kind == block_kind::statistic) continue;
       values.resize(block.count);
-      source.read("optimizer." + std::string(optimizer_type::fields[f]) + "." + block.name, std::span<T>(values));
+      source.read(field_name<optimizer_type>(f, block.name), std::span<T>(values));
       for (std::size_t b = 0; b < exchange_.buckets().size(); ++b) {
         const auto [begin, end] = exchange_.own_range(b);
         const std::size_t from = std::max(begin, block.offset), to = std::min(end, block.offset + block.count);

@@ -30,6 +30,18 @@ void for_each_block_in(const parameter_layout& layout, std::size_t begin, std::s
   }
 }
 
+// Whether the optimizer, as it is set, keeps its field f.
+template <class Optimizer>
+bool needs_field(const Optimizer& optimizer, [[maybe_unused]] std::size_t f) {
+  if constexpr (requires { optimizer.needs_field(f); }) return optimizer.needs_field(f);
+  else return true;
+}
+// What field f of a block is called in checkpoints, on every replica and engine.
+template <class Optimizer>
+std::string field_name(std::size_t f, const std::string& block) {
+  return "optimizer." + std::string(Optimizer::fields[f]) + "." + block;
+}
+
 template <class T, class Optimizer>
 class optimizer_state {
  public:
@@ -41,10 +53,7 @@ class optimizer_state {
   }
 
   const Optimizer& optimizer() const { return optimizer_; }
-  bool needs(std::size_t f) const {
-    if constexpr (requires { optimizer_.needs_field(f); }) return optimizer_.needs_field(f);
-    else return true;
-  }
+  bool needs(std::size_t f) const { return needs_field(optimizer_, f); }
   std::span<T> field(std::size_t f) const { return fields_[f].span(); }
 
   // One step for the parameters whose gradients these are. `first`: where the state of gradient.values[0] lies. `idle`: of each block

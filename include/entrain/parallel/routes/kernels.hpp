@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include <entrain/compress/choices.hpp>
 #include <entrain/compress/concepts.hpp>
@@ -91,6 +92,13 @@ constexpr bool has(Wire*) {
     decode_add(e, c, where, arrived, sums, n, T(1));
   };
 }
+// Asks before a step, or hears after it, more than encode() and decode_add() are told: only the exchange of the host does that.
+template <class C, class T>
+constexpr bool minds_blocks() {
+  using state = compress::state_of<C, T>;
+  return requires(const C& c, const state& s) { c.active(s); } || requires(const C& c, std::span<state> all, const compress::context& where) { c.begin_step(all, where); } ||
+         requires(const C& c, state& s, const compress::context& where, std::span<T> sums) { c.after_exchange(s, where, sums); };
+}
 }  // namespace detail
 
 }  // namespace entrain::parallel::routes::kernels
@@ -109,7 +117,7 @@ inline constexpr bool encodes_on_device = [] {
     } else {
       using bare = std::remove_cvref_t<decltype(routes::kernels::bare(std::declval<const leaf&>()))>;
       constexpr bool carried = leaf::payload != compress::payload_kind::summable || !compress::is_variable<leaf>;
-      return carried && !compress::is_direction<leaf> && routes::kernels::detail::has<Engine, bare, T>(static_cast<compress::wire_of<leaf, T>*>(nullptr));
+      return carried && !compress::is_direction<leaf> && !routes::kernels::detail::minds_blocks<leaf, T>() && routes::kernels::detail::has<Engine, bare, T>(static_cast<compress::wire_of<leaf, T>*>(nullptr));
     }
   }
 }();
